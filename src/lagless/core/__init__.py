@@ -1,0 +1,1 @@
+"""The pure core: values and functions over them. No clock, randomness, thread, context variable, log or socket."""
