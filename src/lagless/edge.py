@@ -1,0 +1,151 @@
+"""Where a unit of work begins and ends: tokens become a Session, and the Session becomes the next token."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from types import TracebackType
+
+from lagless.cluster import Cluster, cluster_named
+from lagless.context import Frame, current, frame
+from lagless.core.session import Mark, Session, trimmed
+from lagless.errors import ConfigurationError
+from lagless.events import Kind
+from lagless.token import Opened, Signer, merge
+
+SECRET = "LAGLESS_SECRET"  # noqa: S105 - the variable's name
+_default: Signer | None = None
+
+
+def default_signer() -> Signer:
+    """Return the signer of `session()`: an adapter's, else over the environment's LAGLESS_SECRET.
+
+    Without either, the key is random: tokens then hold within this process alone.
+    """
+    global _default  # noqa: PLW0603 - one for the process, made at first use
+    if _default is None:
+        _default = Signer([os.environ.get(SECRET) or secrets.token_bytes(32)])
+    return _default
+
+
+def use_signer(signer: Signer | None) -> None:
+    """Make `signer` the one that `session()` uses; None goes back to the environment's."""
+    global _default  # noqa: PLW0603
+    _default = signer
+
+
+def open_tokens(tokens: Iterable[str], signer: Signer, clusters: Iterable[Cluster] = ()) -> list[Opened]:
+    """Open tokens; what does not open is counted by the clusters and otherwise ignored."""
+    opened = []
+    for token in tokens:
+        found = signer.open(token)
+        if found is not None:
+            opened.append(found)
+            continue
+        for cluster in clusters:
+            cluster.emit(Kind.TOKEN_REFUSED)
+    return opened
+
+
+def begin(
+    opened: Iterable[Opened], signer: Signer, *, key: str | None = None, keyed: bool = False, routed: bool = True
+) -> Session:
+    """Return the Session of a unit of work that begins now."""
+    return Session(
+        merge(opened),
+        began=time.monotonic(),
+        key=key,
+        keyed=keyed,
+        routed=routed,
+        seal=lambda session: signer.seal(outcome(session)),
+    )
+
+
+def needs_settling(session: Session) -> list[Cluster]:
+    """Return the clusters whose primary must be asked before this unit of work ends: none if it only read replicas."""
+    found = []
+    for name, footprint in session.footprints.items():
+        cluster = cluster_named(name)
+        if cluster is None or not cluster.tracks:
+            continue
+        if footprint.unsettled or footprint.dirty or (footprint.read_primary and session.tracked(footprint)):
+            found.append(cluster)
+    return found
+
+
+def settle(session: Session) -> None:
+    """Learn the positions of a unit's writes; what cannot be learned stays in doubt and its token says so."""
+    for cluster in needs_settling(session):
+        cluster.settle(session.of(cluster.name))
+
+
+def outcome(session: Session) -> tuple[Mark, ...]:
+    """Return what the next unit of work must know, without what every node holds already."""
+    marks = dict(session.marks)
+    for name, footprint in session.footprints.items():
+        cluster = cluster_named(name)
+        if cluster is None or not cluster.tracks:
+            continue
+        tracked = session.tracked(footprint)
+        mark = footprint.mark(cluster.topology.history, tracked=tracked)
+        marks[name] = trimmed(mark, cluster.topology, footprint, keyed=session.keyed, wall=time.time())
+    return tuple(mark for mark in marks.values() if not mark.empty)
+
+
+def in_doubt(session: Session) -> tuple[Mark, ...]:
+    """Return the outcome of a unit that goes on after its token is sent and may still write."""
+    marks = {mark.cluster: mark for mark in outcome(session)}
+    for name in session.footprints:
+        cluster = cluster_named(name)
+        history = cluster.topology.history if cluster else None
+        if history is not None:
+            marks[name] = marks.get(name, Mark(cluster=name)).merge(Mark(cluster=name, dirty=history))
+    return tuple(marks.values())
+
+
+class session:  # noqa: N801 - reads as the statement it is: with session(token) as s
+    """A unit of work outside a web request: `with session(token, key=user_id) as s: ...`, then `s.token()`.
+
+    Also `async with`, which settles without blocking the event loop. `token` is what an earlier unit's `token()`
+    returned; one that is damaged or expired counts as none. `key` names the user, for monotonic reads and consistent
+    hashing.
+    """
+
+    def __init__(self, token: str | None = None, *, key: object = None) -> None:
+        if token is not None and not isinstance(token, str):
+            raise ConfigurationError(f"session: token {token!r} must be a string from token(), or None")
+        self._token = token
+        self._key = None if key is None else str(key)
+        self._session: Session | None = None
+
+    def __enter__(self) -> Session:
+        signer = default_signer()
+        opened = open_tokens([self._token] if self._token else [], signer)
+        self._session = begin(opened, signer, key=self._key)
+        frame.set(Frame(self._session, None, current()))
+        return self._session
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+        if self._session:
+            settle(self._session)
+
+    async def __aenter__(self) -> Session:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+        for cluster in needs_settling(self._session) if self._session else ():
+            footprint = self._session.of(cluster.name)  # type: ignore[union-attr]
+            await cluster.in_thread(cluster.settle, footprint)
+
+    @staticmethod
+    def _leave() -> None:
+        held = current()
+        frame.set(held.outer if held else None)

@@ -1,0 +1,145 @@
+"""Tokens: marks as short signed text. What is forged, cut, foreign or from the future is counted and ignored."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from lagless.core.position import Counter, History, Lsn, Position, Scalar
+from lagless.core.session import Mark
+from lagless.errors import ConfigurationError
+
+VERSION = "1"
+MAX_BYTES = 2048
+"""A longer token is refused unread."""
+SKEW = 60.0
+"""Seconds by which another machine's clock may be ahead."""
+SIGNATURE_BYTES = 16
+_KINDS: dict[str, type[Scalar]] = {"l": Lsn, "c": Counter}
+_LETTERS = {kind: letter for letter, kind in _KINDS.items()}
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A token that was good: its marks and when it was issued (Unix time, seconds)."""
+
+    marks: tuple[Mark, ...]
+    issued: float
+
+
+class Signer:
+    """Seals marks into tokens and opens tokens, with HMAC-SHA-256 over `keys[0]`; older keys still open.
+
+    `max_age` is a token's life in seconds. Raises ConfigurationError without a usable key.
+    """
+
+    def __init__(
+        self, keys: Sequence[str | bytes], *, max_age: float = 3600.0, clock: Callable[[], float] = time.time
+    ) -> None:
+        secrets = [k.encode() if isinstance(k, str) else k for k in keys]
+        if not secrets or not all(secrets):
+            raise ConfigurationError("token keys: at least one key, none of them empty")
+        # A key of our own, so that no other use of the same secret can make or read a token.
+        self._keys = [hashlib.sha256(b"lagless.token" + secret).digest() for secret in secrets]
+        self._clock = clock
+        self.max_age = max_age
+
+    def seal(self, marks: Iterable[Mark]) -> str:
+        """Return the token for `marks`; "" if there is nothing to carry."""
+        parts = [_write(mark) for mark in sorted(marks, key=lambda m: m.cluster) if not mark.empty]
+        if not parts:
+            return ""
+        body = "~".join((VERSION, _base36(int(self._clock())), *parts))
+        return f"{body}~{_sign(self._keys[0], body)}"
+
+    def open(self, token: str) -> Opened | None:
+        """Return what a token says, None if it is not ours, damaged, too old or from the future. Never raises."""
+        if len(token) > MAX_BYTES or not token.isascii():
+            return None
+        body, _, signature = token.rpartition("~")
+        if not any(hmac.compare_digest(_sign(key, body), signature) for key in self._keys):
+            return None
+        version, _, rest = body.partition("~")
+        if version != VERSION:
+            return None
+        issued, *parts = rest.split("~")
+        moment = float(int(issued, 36))
+        if not moment - SKEW <= self._clock() <= moment + self.max_age:
+            return None
+        return Opened(tuple(_read(part) for part in parts), moment)
+
+
+def merge(opened: Iterable[Opened]) -> tuple[Mark, ...]:
+    """Return the union of several tokens' marks, one a cluster."""
+    union: dict[str, Mark] = {}
+    for each in opened:
+        for mark in each.marks:
+            union[mark.cluster] = union[mark.cluster].merge(mark) if mark.cluster in union else mark
+    return tuple(union.values())
+
+
+def _write(mark: Mark) -> str:
+    """Write a mark: cluster!what!history!number!nodes!pin, each part as short as it goes."""
+    position, history = mark.written, mark.dirty
+    what = number = past = ""
+    if isinstance(position, Scalar):
+        what, number, past = _LETTERS[type(position)], _base36(position.value), _write_history(position.history)
+    elif history is not None:
+        what, past = "d", _write_history(history)
+    pin = _base36(int(mark.pinned_until)) if mark.pinned_until else ""
+    fields = (mark.cluster, what, past, number, "+".join(map(_quote, sorted(mark.nodes))), pin)
+    return "!".join(fields).rstrip("!")
+
+
+def _read(part: str) -> Mark:
+    cluster, what, past, number, nodes, pin = (part.split("!") + [""] * 6)[:6]
+    written: Position | None = _KINDS[what](_read_history(past), int(number, 36)) if what in _KINDS else None
+    return Mark(
+        cluster=cluster,
+        written=written,
+        dirty=_read_history(past) if what == "d" else None,
+        nodes=frozenset(_unquote(n) for n in nodes.split("+") if n),
+        pinned_until=float(int(pin, 36)) if pin else 0.0,
+    )
+
+
+def _write_history(history: History) -> str:
+    system = _base36(int(history.system)) if history.system.isdecimal() else "-" + _quote(history.system)
+    return f"{system}.{_base36(history.timeline)}.{_base36(history.generation)}"
+
+
+def _read_history(text: str) -> History:
+    system, timeline, generation = text.rsplit(".", 2)
+    name = _unquote(system[1:]) if system.startswith("-") else str(int(system, 36))
+    return History(name, int(timeline, 36), int(generation, 36))
+
+
+def _quote(name: str) -> str:
+    """Write a name as it is, in base64 if it has characters that a token or a cookie gives a meaning to."""
+    if name and name.isascii() and all(c.isalnum() or c in "_-" for c in name):
+        return name
+    return "." + base64.urlsafe_b64encode(name.encode()).decode().rstrip("=")
+
+
+def _unquote(text: str) -> str:
+    if not text.startswith("."):
+        return text
+    return base64.urlsafe_b64decode(text[1:] + "=" * (-len(text[1:]) % 4)).decode()
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return digits or "0"
+
+
+def _sign(key: bytes, body: str) -> str:
+    digest = hmac.digest(key, body.encode(), "sha256")[:SIGNATURE_BYTES]
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
