@@ -1,0 +1,210 @@
+"""Cursors that count writes on the primary, and run a replica's failed read again where it can succeed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
+
+from lagless.context import current
+from lagless.core.session import Footprint
+from lagless.dialects.statements import may_write, needs_primary
+from lagless.django.errors import as_django
+from lagless.django.registry import Link
+from lagless.django.router import refuse_in_replica_scope
+from lagless.django.tracking import tracked_footprint
+from lagless.errors import LaglessError
+from lagless.events import Kind
+
+Run = Callable[[], Any]
+
+_GONE = ("08", "57P")
+"""SQLSTATE classes that say that the server ends or refuses connections."""
+_CONFLICT = ("40001", "40P01")
+"""A standby cancelled the read because replay had to go on: another node can run it."""
+_READ_ONLY = "25006"
+_IN_RECOVERY = "0A000"
+
+
+class _Routed(CursorWrapper):
+    """What both kinds of cursor share."""
+
+    def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
+        run = super()._execute
+        return self._routed(sql, lambda: run(sql, params), lambda cursor: cursor._execute(sql, params))  # noqa: SLF001
+
+    def _executemany(self, sql: Any, param_list: Any, *ignored: Any) -> Any:
+        run = super()._executemany
+        return self._routed(
+            sql,
+            lambda: run(sql, param_list),
+            lambda cursor: cursor._executemany(sql, param_list),  # noqa: SLF001
+        )
+
+    def callproc(self, procname: str, params: Any = None, kparams: Any = None) -> Any:
+        """Call a procedure, which may write."""
+        run = super().callproc
+        return self._routed(
+            f"call {procname}",
+            lambda: run(procname, params, kparams),
+            lambda cursor: cursor.callproc(procname, params, kparams),
+        )
+
+    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        """Copy as the driver does; COPY ... FROM is a write, seen when it is begun."""
+        link = self.db.link
+        footprint = tracked_footprint(link.cluster) if link.is_primary else None
+        if footprint is not None:
+            footprint.begin_write()
+            footprint.end_write()
+        return self.cursor.copy(statement, *args, **kwargs)
+
+    def _routed(self, sql: Any, run: Run, again: Callable[[Any], Any]) -> Any:
+        link: Link = self.db.link
+        return self._on_primary(link, sql, run) if link.is_primary else self._on_replica(link, sql, run, again)
+
+    # -- the primary
+
+    def _on_primary(self, link: Link, sql: Any, run: Run) -> Any:
+        footprint = tracked_footprint(link.cluster)
+        if footprint is None:
+            return run()
+        wrapper = self.db
+        if not isinstance(sql, str) or may_write(sql):
+            refuse_in_replica_scope(link.cluster, current())
+        counted = wrapper.writes.before(footprint, sql)
+        try:
+            result = run()
+        except DatabaseError as error:
+            self._failed_on_primary(link, error)
+            raise
+        wrote = wrapper.wrote(self.cursor, sql, counted=counted)
+        wrapper.writes.after(
+            footprint,
+            counted=counted,
+            wrote=wrote,
+            showed_rows=self.cursor.description is not None,
+            open_transaction=wrapper.in_transaction(),
+        )
+        return result
+
+    def _failed_on_primary(self, link: Link, error: DatabaseError) -> None:
+        """Outside a transaction a failed statement wrote nothing, unless its answer was lost on the way."""
+        lost = _connection_lost(error)
+        if not self.db.in_transaction():
+            if lost:
+                self.db.writes.committed(in_doubt=True)
+            else:
+                self.db.writes.cancelled()
+        if lost:
+            link.cluster.failed(self.db.node, error)
+
+    # -- a replica
+
+    def _on_replica(self, link: Link, sql: Any, run: Run, again: Callable[[Any], Any]) -> Any:
+        if not isinstance(sql, str) or not needs_primary(sql):
+            return self._read(link, run, again)
+        refuse_in_replica_scope(link.cluster, current())
+        link.cluster.emit(Kind.NEEDS_PRIMARY, link.alias)
+        return self._move(primary_alias(link), again)
+
+    def _read(self, link: Link, run: Run, again: Callable[[Any], Any]) -> Any:
+        flight = link.cluster.in_flight
+        read = flight.enter(link.alias, getattr(self.db.connection, "fileno", None))
+        try:
+            result = run()
+        except (DatabaseError, InterfaceError) as error:
+            failure: DatabaseError | InterfaceError = error
+        else:
+            footprint = tracked_footprint(link.cluster)
+            if footprint is not None:
+                footprint.read_replica = True
+            return result
+        finally:
+            flight.leave(read)
+        return self._recover(link, failure, again)
+
+    def _recover(self, link: Link, error: Exception, again: Callable[[Any], Any]) -> Any:
+        """Run a read again where it can succeed: never inside a transaction, whose first half would be lost."""
+        if self.db.in_atomic_block or not self.db.get_autocommit():
+            raise error
+        state = _sqlstate(error)
+        if state == _READ_ONLY or (state == _IN_RECOVERY and "recovery" in str(error)):
+            refuse_in_replica_scope(link.cluster, current())
+            target = primary_alias(link)
+        elif state in _CONFLICT:
+            target = primary_alias(link)
+        elif _connection_lost(error):
+            target = forsake(link, self.db, error)
+        else:
+            raise error
+        link.cluster.emit(Kind.READ_MOVED, link.alias, type(error).__name__)
+        return self._move(target, again)
+
+    def _move(self, alias: str, again: Callable[[Any], Any]) -> Any:
+        """Go on as a cursor of another connection."""
+        name = getattr(self.cursor, "name", None)
+        other = connections[alias].chunked_cursor() if name else connections[alias].cursor()
+        result = again(other)
+        with contextlib.suppress(Exception):  # it may be as dead as its server
+            self.cursor.close()
+        self.cursor, self.db = other.cursor, other.db
+        return result
+
+
+class RoutedCursor(_Routed):
+    """The ordinary cursor."""
+
+
+class RoutedDebugCursor(_Routed, CursorDebugWrapper):
+    """The cursor that logs queries."""
+
+
+def primary_alias(link: Link) -> str:
+    """Return the alias under which the link's cluster is written."""
+    return link.cluster.config.primary.name
+
+
+def forsake(link: Link, wrapper: Any, error: BaseException) -> str:
+    """Drop the connection to a replica that failed, and return the alias that serves this unit instead."""
+    link.cluster.failed(link.alias, error, time.monotonic())
+    with contextlib.suppress(Exception):
+        wrapper.close()
+    return _instead(link)
+
+
+def elsewhere(link: Link, name: str | None) -> CursorWrapper:
+    """Return a cursor of another node for a read that this replica cannot serve."""
+    link.cluster.emit(Kind.READ_MOVED, link.alias, "on connecting")
+    wrapper = connections[_instead(link)]
+    return wrapper.chunked_cursor() if name else wrapper.cursor()
+
+
+def _instead(link: Link) -> str:
+    held = current()
+    footprint: Footprint | None = held.session.footprints.get(link.cluster.name) if held and held.session else None
+    if footprint is not None and footprint.node == link.alias:
+        footprint.abandon()
+    try:
+        node = link.cluster.read(held).node
+    except LaglessError as error:
+        raise as_django(error) from None
+    return node if node in connections and node not in (link.alias, link.cluster.topology.primary) else primary_alias(link)
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE of the driver's error behind Django's."""
+    cause = error.__cause__
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+
+
+def _connection_lost(error: BaseException) -> bool:
+    """Tell whether the connection is gone: no SQLSTATE at all means that the server had no chance to answer."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state = _sqlstate(error)
+    return state is None or state.startswith(_GONE)

@@ -1,0 +1,31 @@
+"""Django's PostgreSQL backend, with the driver's command tags and transaction status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.postgresql import base
+
+from lagless.django.backends.wrapper import RoutedWrapper, tagged
+
+IDLE = 0
+"""PQTRANS_IDLE: no transaction is open."""
+
+
+class DatabaseWrapper(RoutedWrapper, base.DatabaseWrapper):
+    """PostgreSQL, routed."""
+
+    def wrote(self, cursor: Any, sql: object, *, counted: bool) -> bool:  # noqa: ARG002
+        """Ask the command tag; a SELECT that was counted for its text stays counted."""
+        return tagged(cursor.statusmessage, counted=counted)
+
+    def in_transaction(self) -> bool:
+        """Ask the driver: also right for a COMMIT sent as text."""
+        connection = self.connection
+        return connection is not None and int(connection.info.transaction_status) != IDLE
+
+    def _configure_connection(self, connection: Any) -> bool:
+        """Probe each new physical connection; a pool calls this once for each, too."""
+        changed = bool(super()._configure_connection(connection))
+        self.probed(connection)
+        return changed or self.link is not None

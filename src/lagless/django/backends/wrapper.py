@@ -1,0 +1,200 @@
+"""What lagless adds to a DatabaseWrapper: it knows its node, follows the primary, and sees commits."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from django.db import InterfaceError, OperationalError, connections
+from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
+
+from lagless.context import current
+from lagless.dialects.statements import tag_writes
+from lagless.django import connecting
+from lagless.django.backends.cursor import RoutedCursor, RoutedDebugCursor, elsewhere
+from lagless.django.backends.lazy import LazyBegin
+from lagless.django.errors import as_django
+from lagless.django.registry import Link, registry
+from lagless.django.tracking import Writes, open_blocks
+from lagless.errors import LaglessError
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper as Base
+else:
+    Base = object
+
+CONNECTION_ERRORS = (OperationalError, InterfaceError)
+
+
+class RoutedWrapper(LazyBegin, Base):
+    """Mixed into a DatabaseWrapper, before it."""
+
+    block_began = 0.0
+    """Monotonic time at which the outermost atomic block of this connection was entered."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.writes = Writes()
+        self._inside = False
+        self._node: str | None = None
+        super().__init__(*args, **kwargs)
+
+    @cached_property
+    def link(self) -> Link | None:
+        """What this alias is to lagless; None if it is none of its business, or switched off."""
+        known = registry()
+        return known.links.get(self.alias) if known.enabled else None
+
+    @property
+    def in_atomic_block(self) -> bool:
+        """Django's flag; the router must know without looking the connection up."""
+        return self._inside
+
+    @in_atomic_block.setter
+    def in_atomic_block(self, inside: bool) -> None:
+        if inside and not self._inside:
+            self.block_began = time.monotonic()
+        self._inside = inside
+        open_blocks.note(self.alias, self, inside=inside)
+
+    # -- connecting
+
+    @property
+    def node(self) -> str:
+        """The node that the connection leads to: for the primary's alias, whoever was primary when it was made."""
+        return self._node or self.alias
+
+    def own_connection_params(self) -> dict[str, Any]:
+        """Return connect()'s parameters for the server that this alias itself names."""
+        return super().get_connection_params()
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return the parameters of the primary of now: after a promotion the alias stays, the server changes."""
+        link = self.link
+        if link is None or not link.is_primary:
+            return super().get_connection_params()
+        self._node = primary = _primary_of(link)
+        return connections[primary].own_connection_params() if primary != self.alias else super().get_connection_params()
+
+    def follow_primary(self) -> None:
+        """Drop a connection to a server that is no longer the primary. Raises PrimaryUnavailable for two primaries."""
+        link = self.link
+        if link is None or not link.is_primary or self._inside:
+            return
+        if self.connection is not None and self._node != _primary_of(link):
+            self.close()
+            getattr(self, "close_pool", lambda: None)()
+
+    def set_autocommit(self, *args: Any, **kwargs: Any) -> None:
+        """Begin on the primary of now."""
+        self.follow_primary()
+        super().set_autocommit(*args, **kwargs)
+
+    def probed(self, connection: Any) -> None:
+        """Probe a new physical connection: its answer may say that the server is not what it was."""
+        if self.link is not None:
+            connecting.probe_connection(self.link.cluster, self.node, connection)
+
+    # -- cursors
+
+    def _cursor(self, name: str | None = None) -> CursorWrapper:
+        link = self.link
+        if link is None:
+            return self._open_cursor(name)
+        if link.is_primary:
+            self.follow_primary()
+            return self._watched_cursor(name)
+        return self._replica_cursor(link, name)
+
+    def _open_cursor(self, name: str | None) -> CursorWrapper:
+        return super()._cursor(name) if name else super()._cursor()
+
+    def _watched_cursor(self, name: str | None) -> CursorWrapper:
+        try:
+            return self._open_cursor(name)
+        except CONNECTION_ERRORS as error:
+            if self.connection is None and self.link is not None:
+                self.link.cluster.failed(self.node, error)
+            raise
+
+    def _replica_cursor(self, link: Link, name: str | None) -> CursorWrapper:
+        """Open a cursor; where the replica cannot be reached, or turns out to be behind, one of another node."""
+        known = self.connection
+        try:
+            cursor = self._watched_cursor(name)
+        except CONNECTION_ERRORS:
+            if self._inside:
+                raise
+            return elsewhere(link, name)
+        if self.connection is known or self._inside:
+            return cursor
+        return cursor if _still_chosen(link) else elsewhere(link, name)
+
+    def make_cursor(self, cursor: Any) -> CursorWrapper:
+        """Return a cursor that sees writes and runs failed reads again."""
+        return RoutedCursor(cursor, self) if self.link else super().make_cursor(cursor)
+
+    def make_debug_cursor(self, cursor: Any) -> CursorDebugWrapper:
+        """Return the same for DEBUG."""
+        return RoutedDebugCursor(cursor, self) if self.link else super().make_debug_cursor(cursor)
+
+    # -- what the driver says
+
+    def wrote(self, cursor: Any, sql: object, *, counted: bool) -> bool:  # noqa: ARG002 - for backends with tags
+        """Tell whether a statement that ran was a write; backends with command tags know better than its text."""
+        return counted
+
+    def in_transaction(self) -> bool:
+        """Tell whether the driver's connection is inside a transaction."""
+        return self._inside or not self.get_autocommit()
+
+    # -- the end of transactions
+
+    def _commit(self) -> Any:
+        try:
+            result = super()._commit()
+        except OperationalError:
+            self.writes.committed(in_doubt=True)
+            raise
+        except Exception:
+            self.writes.cancelled()  # refused, a deferred constraint for one: the server rolled back
+            raise
+        self.writes.committed()
+        return result
+
+    def _rollback(self) -> Any:
+        try:
+            return super()._rollback()
+        finally:
+            self.writes.cancelled()
+
+    def _close(self) -> Any:
+        self.writes.cancelled()
+        return super()._close()
+
+
+def _primary_of(link: Link) -> str:
+    try:
+        return link.cluster.writable(None)
+    except LaglessError as error:
+        raise as_django(error) from None
+
+
+def _still_chosen(link: Link) -> bool:
+    """Tell whether a read that chose this replica would choose it again, now that its new connection was probed."""
+    held = current()
+    footprint = held.session.footprints.get(link.cluster.name) if held and held.session else None
+    if held is None or footprint is None or footprint.node != link.alias:
+        return True  # named by hand: `using("replica1")`
+    if footprint.cached is not None and footprint.cached[0] is link.cluster.topology:
+        return True
+    return link.cluster.read(held).node == link.alias
+
+
+def tagged(tag: str | None, *, counted: bool) -> bool:
+    """Tell whether a command tag, or what was counted by the text, stands for a write."""
+    if tag is None:
+        return counted
+    if tag_writes(tag):
+        return True
+    return counted and tag.startswith(("SELECT", "EXPLAIN"))

@@ -1,0 +1,89 @@
+"""Connections of lagless's own, made from Django's settings, and what is known of each physical connection."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from lagless.cluster import Cluster
+from lagless.core.config import ClusterConfig
+from lagless.core.topology import Observation
+from lagless.dialects.base import Heard, Row
+from lagless.drivers.dbapi import DbapiProbe, as_text
+from lagless.monitor import Probe
+
+_systems: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
+def vendor(alias: str) -> str:
+    """Return the vendor of an alias's backend: postgresql, sqlite, mysql, ..."""
+    return str(connections[alias].vendor)
+
+
+def with_dialect(config: ClusterConfig, dialect: str) -> ClusterConfig:
+    """Return the configuration with its dialect settled."""
+    return replace(config, dialect=dialect)
+
+
+def probe(alias: str) -> Probe:
+    """Return the monitor's probe for an alias."""
+    wrapper = _twin(alias)
+    params = _parameters(wrapper)
+    if wrapper.vendor == "postgresql" and wrapper.Database.__name__ == "psycopg":
+        from lagless.drivers.psycopg import PsycopgProbe  # noqa: PLC0415 - only where psycopg is the driver
+
+        return PsycopgProbe(params)
+    return DbapiProbe(lambda: wrapper.get_new_connection(params))
+
+
+def _twin(alias: str) -> BaseDatabaseWrapper:
+    """Return a wrapper of the probing thread's own; its class knows how to connect, nobody else uses it."""
+    settings = {**connections.settings[alias]}
+    settings["OPTIONS"] = {k: v for k, v in settings["OPTIONS"].items() if k != "pool"}
+    return connections[alias].__class__(settings, alias)
+
+
+def _parameters(wrapper: BaseDatabaseWrapper) -> dict[str, Any]:
+    """Return connect()'s parameters for the server that the alias itself names, whoever is the primary now."""
+    return getattr(wrapper, "own_connection_params", wrapper.get_connection_params)()
+
+
+def probe_connection(cluster: Cluster, node: str, connection: Any) -> None:
+    """Run the probe on a new physical connection, before it serves anything: its answer is an observation."""
+    declared = cluster.topology.nodes[node].declared
+    sent = time.monotonic()
+    helper = node in cluster.through_helper
+    row = ask(connection, cluster.dialect.probe_statements(declared, helper=helper))
+    heard = Heard(node, declared, sent, cluster.config.generation)
+    seen = cluster.dialect.read_probe(row, heard)
+    _remember(connection, seen)
+    if seen.position is not None or seen.unproven or cluster.topology.nodes[node].blind:
+        cluster.report(seen)
+
+
+def ask(connection: Any, statements: Sequence[str]) -> Row | None:
+    """Run statements through the driver's own cursor; return the last one's row as text."""
+    cursor, row = connection.cursor(), None
+    try:
+        for statement in statements:
+            cursor.execute(statement)
+            row = cursor.fetchone() if cursor.description else None
+    finally:
+        cursor.close()
+    return as_text(row) if row else None
+
+
+def _remember(connection: Any, seen: Observation) -> None:
+    if seen.identity is not None:
+        _systems[connection] = seen.identity.system
+
+
+def system_of(connection: Any) -> str | None:
+    """Return the system id that a physical connection's probe told."""
+    return _systems.get(connection)

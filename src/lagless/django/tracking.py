@@ -1,0 +1,100 @@
+"""Which statements of a primary's connection are writes, and when their transaction is over."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from lagless.cluster import Cluster, cluster_named
+from lagless.context import current
+from lagless.core.session import Footprint
+from lagless.dialects.statements import may_write
+
+
+class OpenBlocks(threading.local):
+    """This thread's connections that are inside atomic(), by alias; empty almost always, so asked first."""
+
+    wrappers: dict[str, Any] = {}  # noqa: RUF012 - the default of every thread; replaced, never changed
+
+    def note(self, alias: str, wrapper: Any, *, inside: bool) -> None:
+        """Remember or forget a connection."""
+        if inside:
+            self.wrappers = {**self.wrappers, alias: wrapper}
+        elif self.wrappers.get(alias) is wrapper:
+            self.wrappers = {name: held for name, held in self.wrappers.items() if name != alias}
+
+
+open_blocks = OpenBlocks()
+
+
+class Writes:
+    """Counts the writes that go through one connection into the footprint of the unit of work that sent them."""
+
+    __slots__ = ("_writer",)
+
+    def __init__(self) -> None:
+        self._writer: Footprint | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a counted write's transaction is still open."""
+        return self._writer is not None
+
+    def before(self, footprint: Footprint, sql: object) -> bool:
+        """Count a statement that may write, before it is sent; tell whether this call counted it."""
+        if isinstance(sql, str) and not may_write(sql):
+            return False
+        return self.count(footprint)
+
+    def count(self, footprint: Footprint) -> bool:
+        """Count a write once a transaction."""
+        if self._writer is not None:
+            return False
+        footprint.begin_write()
+        self._writer = footprint
+        return True
+
+    def after(
+        self, footprint: Footprint, *, counted: bool, wrote: bool, showed_rows: bool, open_transaction: bool
+    ) -> None:
+        """Take what the driver says of a statement that ran."""
+        if wrote:
+            self.count(footprint)
+        elif counted:
+            self.cancelled()
+        if showed_rows and not wrote:
+            footprint.saw_primary()
+        if not open_transaction:
+            self.committed()
+
+    def committed(self, *, in_doubt: bool = False) -> None:
+        """The transaction is over."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.end_write(in_doubt=in_doubt)
+
+    def cancelled(self) -> None:
+        """The transaction was rolled back, or the statement was no write after all."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.cancel_write()
+
+
+def tracked_footprint(cluster: Cluster) -> Footprint | None:
+    """Return the running unit's footprint in `cluster`, None where nothing is to be followed."""
+    held = current()
+    if held is None or held.session is None or not cluster.tracks:
+        return None
+    return held.session.of(cluster.name)
+
+
+def mark_written(cluster: str = "default") -> None:
+    """Say that this unit of work wrote where it cannot be seen: `SELECT a_function_that_writes()`, another library.
+
+    Reads go to the primary from here on, and the position is learned at the end.
+    """
+    held, known = current(), cluster_named(cluster)
+    if held is not None and held.session is not None and known is not None:
+        footprint = held.session.of(cluster)
+        footprint.begin_write()
+        footprint.end_write()
