@@ -16,7 +16,7 @@ from lagless.core.balancer import BalancerName, Dice, balancer
 from lagless.core.config import CaptureMode, ClusterConfig
 from lagless.core.consistency import Level, OnStale, Policy
 from lagless.core.selection import FALLBACKS, Choice, Decision, Reason, Terms, decide
-from lagless.core.session import Footprint
+from lagless.core.session import Footprint, Session
 from lagless.core.topology import Node, Observation, Topology, capture, observe
 from lagless.dialects import Dialect, dialect_named
 from lagless.dialects.base import Row
@@ -134,6 +134,7 @@ class Cluster:
         self.counts.decisions[choice.reason] += 1
         if choice.candidates and terms.level is Level.SESSION:
             footprint.choose(node)
+            self._help_to_forget(footprint, session)
         return Decision(node, choice.reason, choice.refused)
 
     def explain(self) -> Decision:
@@ -178,6 +179,11 @@ class Cluster:
             self.monitor.hurry(self.topology.primary)
         elif footprint.written is not None and not footprint.unsettled:
             self.monitor.want(footprint.written)
+
+    def _help_to_forget(self, footprint: Footprint, session: Session | None) -> None:
+        """Ask for a primary position newer than this unit, by which a visitor's token may be dropped at its end."""
+        if self.monitor and session and not session.keyed and not footprint.incoming.empty and self.topology.primary:
+            self.monitor.hurry(self.topology.primary)
 
     def _pick(self, choice: Choice, footprint: Footprint, key: str | None) -> str:
         """Let the balancer choose, or the policy where there is nothing to choose from."""

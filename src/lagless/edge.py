@@ -10,6 +10,7 @@ from types import TracebackType
 
 from lagless.cluster import Cluster, cluster_named
 from lagless.context import Frame, current, frame
+from lagless.core.position import History
 from lagless.core.session import Mark, Session, trimmed
 from lagless.errors import ConfigurationError
 from lagless.events import Kind
@@ -94,14 +95,13 @@ def outcome(session: Session) -> tuple[Mark, ...]:
     return tuple(mark for mark in marks.values() if not mark.empty)
 
 
-def in_doubt(session: Session) -> tuple[Mark, ...]:
-    """Return the outcome of a unit that goes on after its token is sent and may still write."""
+def in_doubt(session: Session, clusters: Iterable[Cluster]) -> tuple[Mark, ...]:
+    """Return the outcome of a unit that goes on after its token is sent, and may still write in any of `clusters`."""
     marks = {mark.cluster: mark for mark in outcome(session)}
-    for name in session.footprints:
-        cluster = cluster_named(name)
-        history = cluster.topology.history if cluster else None
-        if history is not None:
-            marks[name] = marks.get(name, Mark(cluster=name)).merge(Mark(cluster=name, dirty=history))
+    for cluster in clusters:
+        if cluster.tracks:
+            doubt = Mark(cluster=cluster.name, dirty=cluster.topology.history or History(""))
+            marks[cluster.name] = marks.get(cluster.name, doubt).merge(doubt)
     return tuple(marks.values())
 
 

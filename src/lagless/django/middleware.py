@@ -129,9 +129,9 @@ class Middleware:
         late = response.streaming and request.method not in SAFE_METHODS
         if response.streaming:
             self._bind_stream(response, session)
-        if not session.footprints and not received.tokens:
+        if not session.footprints and not received.tokens and not late:
             return response
-        marks = in_doubt(session) if late else outcome(session)
+        marks = in_doubt(session, self._registry.clusters.values()) if late else outcome(session)
         self._send(request, response, change(received, marks, self._signer, time.time()))
         return response
 

@@ -1,0 +1,80 @@
+"""Real servers, and a Django project routed over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lagless.testing import PostgresCluster
+from routing import REPLICAS, hear, the_cluster
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[PostgresCluster]:
+    """A primary and two streaming replicas for the whole run."""
+    with PostgresCluster(replicas=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def project(servers: PostgresCluster) -> PostgresCluster:
+    """The Django project over the servers, migrated."""
+    import django
+    from django.conf import settings
+    from django.core.management import call_command
+
+    import lagless.django
+
+    settings.configure(
+        SECRET_KEY="integration",
+        USE_TZ=True,
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF="project.urls",
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        DATABASES={
+            **lagless.django.databases(
+                servers.primary.django_settings(CONN_MAX_AGE=None),
+                replicas={r.name: {"HOST": r.host, "PORT": r.port} for r in servers.replicas},
+            ),
+            "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+        },
+        DATABASE_ROUTERS=["lagless.django.Router"],
+        MIDDLEWARE=["lagless.django.Middleware", "django.contrib.sessions.middleware.SessionMiddleware"],
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "django.contrib.sessions",
+            "lagless.django",
+            "project",
+        ],
+        LAGLESS={"default": {"replicas": list(REPLICAS)}},
+    )
+    django.setup()
+    call_command("migrate", verbosity=0, run_syncdb=True)
+    servers.wait_replayed()
+    return servers
+
+
+@pytest.fixture
+def pg(project: PostgresCluster) -> Iterator[PostgresCluster]:
+    """Healthy servers, empty tables, and a lagless that has just heard of them."""
+    from django.db import connections
+
+    from lagless.django.registry import reset
+
+    project.heal()
+    connections.close_all()
+    reset()
+    project.primary.execute("truncate project_note, project_note_tags, project_author, project_tag, django_session")
+    project.wait_replayed()
+    hear()
+    yield project
+    connections.close_all()
+    reset()
+
+
+@pytest.fixture
+def cluster(pg: PostgresCluster) -> Any:
+    """lagless's cluster over the servers."""
+    return the_cluster()
