@@ -212,8 +212,8 @@ def test_wait_policy_waits_for_a_replica(pg):
 
     from django.conf import settings
     from django.test import override_settings
-    from project.models import Note
 
+    from project.models import Note
     from routing import hear
 
     options = {**settings.LAGLESS["default"], "policy": {"wait": 5.0}}

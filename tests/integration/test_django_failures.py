@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 
@@ -52,8 +51,10 @@ def test_terminated_backend(pg, notes):
     assert read_from("replica1", notes) == 3
     assert read_from("replica2", notes) == 3
     for node in pg.replicas:
-        node.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() "
-                     "and backend_type = 'client backend'")
+        node.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() "
+            "and backend_type = 'client backend'"
+        )
     for _ in range(20):
         with lagless.session():
             assert notes.count() == 3
@@ -77,6 +78,7 @@ def test_frozen_replica(pg, notes):
 def test_killed_while_iterating(pg, notes):
     """Rows were delivered: no second run can be right, so the error is raised."""
     from django.db import DatabaseError
+
     from project.models import Note
 
     Note.objects.bulk_create(Note(text="x" * 100) for _ in range(2000))
@@ -112,7 +114,11 @@ def test_all_replicas_down(pg, notes):
 
 @pytest.mark.parametrize(
     "sql",
-    ["select pg_try_advisory_lock(1)", "select * from project_note for update", "select nextval('project_note_id_seq')"],
+    [
+        "select pg_try_advisory_lock(1)",
+        "select * from project_note for update",
+        "select nextval('project_note_id_seq')",
+    ],
 )
 def test_statements_a_standby_must_not_get(notes, sql):
     """Advisory locks succeed on a standby and lock nobody out: raw SQL with them runs on the primary."""
@@ -162,8 +168,9 @@ def test_recovery_conflict(pg, notes):
         with connections[held].cursor() as cursor:
             cursor.execute("select pg_backend_pid()")
             pid = cursor.fetchone()[0]
-        threading.Timer(0.2, lambda: pg.nodes[1 + REPLICAS.index(held)].execute(
-            "select pg_terminate_backend(%s)", (pid,))).start()
+        threading.Timer(
+            0.2, lambda: pg.nodes[1 + REPLICAS.index(held)].execute("select pg_terminate_backend(%s)", (pid,))
+        ).start()
         with connections[held].cursor() as cursor:
             cursor.execute("select pg_sleep(0.5), 42")
             assert cursor.fetchone()[1] == 42
@@ -259,15 +266,3 @@ def test_new_connection_is_probed_before_it_serves(pg, notes):
                 assert seen == 4, (alias, cluster.topology.nodes[alias], written)
     finally:
         cluster.monitor = monitor
-
-
-def test_interrupt_is_not_swallowed(notes):
-    """Ctrl-C in a read is Ctrl-C, not a reason to read elsewhere."""
-    from django.db import connections
-
-    with lagless.session():
-        held = note_table_alias()
-        threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start()
-        with pytest.raises(KeyboardInterrupt), connections[held].cursor() as cursor:
-            cursor.execute("select pg_sleep(3)")
-        connections[held].close()

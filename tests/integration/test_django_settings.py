@@ -157,6 +157,7 @@ def test_atomic_requests_with_the_primary_down(pg, browser, using_database):
 def test_lazy_blocks_behave(pg, using_database):
     """Blocks entered without a connection: hooks run, savepoints roll back, errors leave no broken state."""
     from django.db import connection, transaction
+
     from project.models import Note
 
     ran = []
@@ -233,6 +234,7 @@ def test_delegate_routers(using_database):
 def test_error_policy(pg):
     """policy.on_stale='error': a read that no replica can serve raises, and the error is Django's own, too."""
     from django.db import OperationalError
+
     from project.models import Note
 
     options = {"default": {"replicas": list(REPLICAS), "policy": {"on_stale": "error"}}}

@@ -173,9 +173,7 @@ def test_capture_with_asynchronous_commit(pg):
 def test_bounded_staleness_when_cut_off(pg, make):
     """Application and replica cut off from a live primary agree for ever on no lag; bounded refuses all the same."""
     with FaultProxy(upstream=(pg.primary.host, pg.primary.port)) as proxy:
-        cluster = make(
-            addresses={"primary": ("127.0.0.1", proxy.port)}, level="bounded", policy=Policy(max_lag=1.0)
-        )
+        cluster = make(addresses={"primary": ("127.0.0.1", proxy.port)}, level="bounded", policy=Policy(max_lag=1.0))
         with lagless.session():
             until(lambda: cluster.explain().reason == lagless.Reason.BOUNDED)
             proxy.stall()

@@ -10,6 +10,7 @@ import pytest
 from lagless.testing import PostgresCluster
 from routing import REPLICAS, hear, the_cluster
 
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[PostgresCluster]:
     """A primary and two streaming replicas for the whole run."""
