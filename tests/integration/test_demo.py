@@ -53,7 +53,7 @@ def demo(json_file: Path, policy: RoutingPolicy, *arguments: str) -> tuple[int, 
 
 
 def test_lagless_keeps_its_promise(tmp_path: Path) -> None:
-    """No error, nothing stale, nothing backward; replicas nearly as often as an oracle, at no extra round trip there."""
+    """No error, nothing stale, nothing backward; replicas nearly as often as an oracle, and no extra trips there."""
     status, result = demo(tmp_path / "result.json", RoutingPolicy.LAGLESS, "--seconds", "10", "--clients", "16")
     assert result.keys() >= PROMISED
     assert (result["errors"], result["stale_reads"], result["backward_reads"]) == (0, 0, 0), result["examples"]

@@ -1,0 +1,110 @@
+"""The command line: `lagless`."""
+
+from __future__ import annotations
+
+import signal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lagless.demo.options import Options, ServerKind
+from lagless.demo.policies import RoutingPolicy
+
+try:
+    import click
+except ImportError:
+    raise SystemExit('lagless: the command line needs click; try: pip install "lagless[cli]"') from None
+
+_DEFAULTS = Options()
+_NEEDED_BY_DEMO = {
+    "django": "django",
+    "psycopg": "psycopg",
+    "rich": "rich",
+    "multidb": "django-multidb-router",
+    "gunicorn": "gunicorn",
+    "uvicorn": "uvicorn",
+}
+
+
+@click.group(name="lagless", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lagless")
+def main() -> None:
+    """Read from replicas, never stale."""
+
+
+def require(extra: str, modules: dict[str, str]) -> None:
+    """Stop with the command that installs what is missing; `modules` maps what is imported to its package."""
+    missing = [package for module, package in modules.items() if find_spec(module) is None]
+    if missing:
+        raise click.ClickException(f'missing: {", ".join(missing)}; try: pip install "lagless[{extra}]"')
+
+
+def _in_existing_directory(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+    """A run takes two minutes: say at once that its result could not be written."""
+    if value is not None and not value.absolute().parent.is_dir():
+        raise click.BadParameter(f"directory {str(value.parent)!r} does not exist")
+    return value
+
+
+@main.command()
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    type=click.Choice([policy.value for policy in RoutingPolicy]),
+    help="Run this policy only; may be given several times.",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(min=2), default=_DEFAULTS.seconds, show_default=True, help="Load per policy."
+)
+@click.option(
+    "--clients", type=click.IntRange(1, 500), default=_DEFAULTS.clients, show_default=True, help="Visitors at once."
+)
+@click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Of what the visitors do.")
+@click.option(
+    "--server",
+    type=click.Choice([kind.value for kind in ServerKind]),
+    default=_DEFAULTS.server.value,
+    show_default=True,
+    help="gunicorn serves WSGI, uvicorn ASGI.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_in_existing_directory,
+    help="Also write the result to this file.",
+)
+@click.option("--serve", is_flag=True, help="Run no load: leave the site up, to click around, until Ctrl-C.")
+@click.pass_context
+def demo(
+    context: click.Context,
+    /,
+    *,
+    policies: tuple[str, ...],
+    server: str,
+    json_file: Path | None,
+    serve: bool,
+    **load: Any,
+) -> None:
+    """One small Django site on a PostgreSQL primary and two real replicas that lag, stop and die.
+
+    The same visitors use it under each routing policy; who saw stale pages is judged from outside.
+    Exit status 1 when lagless did not keep its promise.
+    """
+    require("demo", _NEEDED_BY_DEMO)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end cleans up as Ctrl-C does
+    chosen = tuple(RoutingPolicy(policy) for policy in dict.fromkeys(policies))
+    if serve:
+        from lagless.demo.open_house import keep_open  # noqa: PLC0415 - loads what the extra brings
+
+        keep_open(chosen[0] if len(chosen) == 1 else RoutingPolicy.LAGLESS, ServerKind(server))
+        return
+    from lagless.demo.screen import present  # noqa: PLC0415 - loads what the extra brings
+
+    options = Options(policies=chosen or _DEFAULTS.policies, server=ServerKind(server), **load)
+    context.exit(0 if present(options, json_file) else 1)
+
+
+if __name__ == "__main__":
+    main()
