@@ -106,5 +106,36 @@ def demo(
     context.exit(0 if present(options, json_file) else 1)
 
 
+@main.command()
+@click.argument("dsn")
+@click.option(
+    "--dialect",
+    type=click.Choice(["postgresql", "heartbeat"]),
+    default="postgresql",
+    show_default=True,
+    help="postgresql installs lagless_position(), heartbeat the one-row table.",
+)
+@click.option("--print", "print_only", is_flag=True, help="Print the statements instead of running them.")
+def setup(dsn: str, dialect: str, *, print_only: bool) -> None:
+    """Install what lagless's probes need into the PostgreSQL database at DSN, as its owner or a superuser.
+
+    For roles that may not see a standby's timeline. Safe to run again.
+    """
+    from lagless.dialects import dialect_named  # noqa: PLC0415 - quick to import, but only needed here
+
+    statements = dialect_named(dialect).setup_statements()
+    if print_only:
+        click.echo("\n".join(f"{statement};" for statement in statements))
+        return
+    require("postgresql", {"psycopg": "psycopg"})
+    from lagless.drivers.psycopg import install  # noqa: PLC0415 - loads what the extra brings
+
+    try:
+        install(dsn, statements)
+    except Exception as error:
+        raise click.ClickException(f"{type(error).__name__}: nothing was installed") from None
+    click.echo(f"installed what {dialect} probes need")
+
+
 if __name__ == "__main__":
     main()

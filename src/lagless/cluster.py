@@ -53,41 +53,22 @@ class ClusterOptions(TypedDict, total=False):
 class Cluster:
     """A primary and its replicas.
 
-    `probes` gives the monitor its connections (an adapter brings them; without it, feed `report()` yourself).
-    `asker` runs the capture query of `settle()`. Raises ConfigurationError for settings that make no sense.
+    Settings come as keyword arguments, or parsed as `config`. `probes` gives the monitor its connections (an adapter
+    brings them; without it, feed `report()` yourself); `asker` runs the capture query of `settle()`. Raises
+    ConfigurationError for settings that make no sense.
     """
 
     def __init__(
         self,
         name: str = "default",
         *,
+        config: ClusterConfig | None = None,
         probes: ProbeSource | None = None,
         asker: Asker | None = None,
         listeners: Sequence[Listener] = (),
         **options: Unpack[ClusterOptions],
     ) -> None:
-        settings: dict[str, Any] = {**options, "replicas": tuple(options.get("replicas", ()))}
-        if "primary" not in settings:
-            raise ConfigurationError(f"cluster {name!r}: primary is missing; give primary=Node(...)")
-        self._set_up(ClusterConfig(name=name, **settings), probes, asker, listeners)
-
-    @classmethod
-    def configured(
-        cls,
-        config: ClusterConfig,
-        *,
-        probes: ProbeSource | None = None,
-        asker: Asker | None = None,
-        listeners: Sequence[Listener] = (),
-    ) -> Cluster:
-        """Return a cluster made from parsed settings."""
-        cluster = cls.__new__(cls)
-        cluster._set_up(config, probes, asker, listeners)
-        return cluster
-
-    def _set_up(
-        self, config: ClusterConfig, probes: ProbeSource | None, asker: Asker | None, listeners: Sequence[Listener]
-    ) -> None:
+        config = config or _parsed(name, options)
         self.name = config.name
         self.config = config
         self.dialect: Dialect = dialect_named(config.dialect or "postgresql")
@@ -158,9 +139,7 @@ class Cluster:
         if choice.candidates:
             return choice
         self._look_for(footprint, choice.reason)
-        patience = self.config.probe_timeout if choice.reason is Reason.ZOMBIE else self.config.policy.wait
-        if choice.reason is not Reason.ZOMBIE and choice.reason not in FALLBACKS:
-            return choice
+        patience = self._patience(choice.reason)
         if not patience or in_event_loop():
             return choice
         for _ in pauses(patience):
@@ -168,6 +147,15 @@ class Cluster:
             if choice.candidates or choice.reason not in (*FALLBACKS, Reason.ZOMBIE):
                 break
         return choice
+
+    def _patience(self, reason: Reason) -> float:
+        """Return for how many seconds a replica is worth waiting for: not at all while the quickest lags more."""
+        if reason is Reason.ZOMBIE:
+            return self.config.probe_timeout
+        if reason not in FALLBACKS:
+            return 0.0
+        wait, lag = self.config.policy.wait, self.monitor.least_lag() if self.monitor else 0.0
+        return wait if lag <= wait or self.config.policy.on_stale is OnStale.WAIT else 0.0
 
     def _look_for(self, footprint: Footprint, reason: Reason) -> None:
         """Ask the monitor for what would have changed this decision."""
@@ -247,6 +235,8 @@ class Cluster:
             self.emit(kind, node, detail)
             if kind is Kind.NODE_DOWN and node and node != after.primary:
                 self._cut(node)
+        if self.monitor and after.nodes[seen.node].restarted > before.nodes[seen.node].restarted:
+            self.monitor.hurry()  # what it lost, and whether it has caught up, shows against a newer primary position
 
     def failed(self, node: str, error: BaseException, sent: float | None = None) -> None:
         """Report that a connection to `node` failed; the monitor looks at once whether the node did."""
@@ -322,6 +312,13 @@ class Cluster:
     def listen(self, listener: Listener) -> None:
         """Add a listener for events."""
         self._listeners = (*self._listeners, listener)
+
+
+def _parsed(name: str, options: ClusterOptions) -> ClusterConfig:
+    if "primary" not in options:
+        raise ConfigurationError(f"cluster {name!r}: primary is missing; give primary=Node(...)")
+    settings: dict[str, Any] = {**options, "replicas": tuple(options.get("replicas", ()))}
+    return ClusterConfig(name=name, **settings)
 
 
 def cluster_named(name: str) -> Cluster | None:

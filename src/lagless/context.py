@@ -105,7 +105,7 @@ class Scope:
 
 
 def primary(*clusters: str) -> Scope:
-    """Read the primary inside: `with primary():`, `@primary()`, `primary("default")` for one cluster."""
+    """Read the primary inside the block or function; name clusters to narrow it to them."""
     return Scope(*_names(clusters), level=Level.STRONG)
 
 

@@ -33,7 +33,9 @@ class Kind(StrEnum):
     LATE_WRITE = "write after the token was sent"
 
 
-QUIET = frozenset({Kind.SETTLED, Kind.FELL_BACK, Kind.TOKEN_REFUSED, Kind.TIME_PINNED, Kind.NODE_UP, Kind.NEEDS_PRIMARY})
+QUIET = frozenset(
+    {Kind.SETTLED, Kind.FELL_BACK, Kind.TOKEN_REFUSED, Kind.TIME_PINNED, Kind.NODE_UP, Kind.NEEDS_PRIMARY}
+)
 """Events that are counted but logged only at level DEBUG: they are routine, or anybody can cause them."""
 
 

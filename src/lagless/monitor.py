@@ -99,13 +99,22 @@ class Monitor:
             ]
             return self._wanted[0][0] if self._wanted else None
 
+    def least_lag(self) -> float:
+        """Return the lag, in seconds, of the quickest replica that answers, as its last probe showed it."""
+        alive = [s.name for s in self._replicas() if s.alive]
+        return min((self._watches[name].lag for name in alive if name in self._watches), default=math.inf)
+
     def hurry(self, *nodes: str) -> None:
         """Probe these nodes, or all, at once."""
         self._wake(nodes or tuple(self._watches), now=True)
 
     def close(self) -> None:
-        """Stop the watches; returns when they have ended, at most a second later."""
+        """Stop for good."""
         self.closed = True
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the watches until somebody routes again; returns when they have ended, at most a second later."""
         watches = list(self._watches.values())
         for watch in watches:
             watch.stop()
@@ -146,9 +155,7 @@ class Monitor:
 class Watch(threading.Thread):
     """The thread that watches one node."""
 
-    def __init__(
-        self, monitor: Monitor, cluster: weakref.ref[Cluster], node: str, source: ProbeSource
-    ) -> None:
+    def __init__(self, monitor: Monitor, cluster: weakref.ref[Cluster], node: str, source: ProbeSource) -> None:
         super().__init__(name=f"lagless-{node}", daemon=True)
         self._monitor = monitor
         self._cluster = cluster
@@ -168,6 +175,11 @@ class Watch(threading.Thread):
         self._now = self._now or now
         with contextlib.suppress(OSError):  # full: a wake is already on its way; closed: it has ended
             os.write(self._writer, b"!")
+
+    @property
+    def lag(self) -> float:
+        """The node's lag in seconds as the last probe showed it."""
+        return self._pace.lag
 
     def stop(self) -> None:
         """End the thread soon."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def _write(mark: Mark) -> str:
         what, number, past = _LETTERS[type(position)], _base36(position.value), _write_history(position.history)
     elif history is not None:
         what, past = "d", _write_history(history)
-    pin = _base36(int(mark.pinned_until)) if mark.pinned_until else ""
+    pin = _base36(math.ceil(mark.pinned_until)) if mark.pinned_until else ""
     fields = (mark.cluster, what, past, number, "+".join(map(_quote, sorted(mark.nodes))), pin)
     return "!".join(fields).rstrip("!")
 
@@ -109,7 +110,9 @@ def _read(part: str) -> Mark:
 
 
 def _write_history(history: History) -> str:
-    system = _base36(int(history.system)) if history.system.isdecimal() else "-" + _quote(history.system)
+    name = history.system
+    decimal = name.isascii() and name.isdecimal() and str(int(name)) == name  # a leading zero would be lost
+    system = _base36(int(name)) if decimal else "-" + _quote(name)
     return f"{system}.{_base36(history.timeline)}.{_base36(history.generation)}"
 
 

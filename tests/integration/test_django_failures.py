@@ -32,6 +32,12 @@ def read_from(replica, notes):
     raise AssertionError(f"{replica} was never chosen")
 
 
+def eligible(replica):
+    """Tell whether a new session may read the replica."""
+    with lagless.session():
+        return replica not in the_cluster().explain().refused
+
+
 def test_killed_replica(pg, notes):
     """kill -9 of a replica under open connections: every read still answers, none with an error."""
     for replica in REPLICAS:
@@ -42,8 +48,22 @@ def test_killed_replica(pg, notes):
             assert notes.count() == 3
     assert not the_cluster().topology.nodes["replica1"].alive
     pg.start("replica1")
-    hear()
+    until(lambda: eligible("replica1"))
     assert read_from("replica1", notes) == 3
+
+
+def test_restarted_replica_is_read_over_new_connections(pg, notes):
+    """A connection that a restart ended is made anew; its failure does not send the read elsewhere."""
+    from django.db import connections
+
+    assert read_from("replica1", notes) == 3
+    held = connections["replica1"].connection
+    pg.nodes[1].restart()
+    until(lambda: the_cluster().topology.nodes["replica1"].restarted > connections["replica1"].opened)
+    until(lambda: eligible("replica1"))
+    assert read_from("replica1", notes) == 3
+    assert connections["replica1"].connection is not held
+    assert the_cluster().topology.nodes["replica1"].alive
 
 
 def test_terminated_backend(pg, notes):

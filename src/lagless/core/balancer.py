@@ -28,12 +28,12 @@ class BalancerName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Dice:
-    """What one choice may depend on: `draw` in [0, 1), `turn` counting up, the user's `key`, reads in flight by node."""
+    """What a choice may depend on: `draw` in [0, 1), `turn` counting up, the user's `key`, a node's reads in flight."""
 
     draw: float
     turn: int
     key: str | None
-    load: Mapping[str, int]
+    load: Callable[[str], int]
 
 
 Balancer = Callable[[Sequence[str], Dice], str]
@@ -81,7 +81,7 @@ def least_loaded(candidates: Sequence[str], dice: Dice) -> str:
     first = int(dice.draw * count)
     second = (first + 1 + int(dice.draw * count * 7919) % max(1, count - 1)) % count
     one, other = candidates[first], candidates[second]
-    return one if dice.load.get(one, 0) <= dice.load.get(other, 0) else other
+    return one if dice.load(one) <= dice.load(other) else other
 
 
 def consistent_hash(nodes: Sequence[Node]) -> Balancer:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from lagless.core.position import Position
 
-LEAST_GAP = 0.002
+LEAST_GAP = 0.001
 """Seconds between two probes of a node while a session waits for it, before backing off."""
-PRECISION = 0.04
+GROWTH = 1.6
+"""By how much that gap grows with each probe that brings nothing wanted."""
+PRECISION = 0.025
 """A waiting node is asked no more often than this part of its lag: asking sooner would hardly be earlier."""
 
 
@@ -27,7 +29,7 @@ def next_probe(pace: Pace, *, wanted_since: float | None, idle: float) -> float:
     if wanted_since is None:
         return pace.last + idle
     floor = max(LEAST_GAP, pace.lag * PRECISION)
-    gap: float = min(idle, floor * 2.0 ** min(pace.misses, 20))
+    gap: float = min(idle, floor * GROWTH ** min(pace.misses, 30))
     return max(pace.last + gap, min(wanted_since + pace.lag, pace.last + idle))
 
 
@@ -36,15 +38,12 @@ def estimate_lag(
 ) -> float:
     """Return a node's lag in seconds as one probe shows it: the age of the oldest primary position it misses.
 
-    A node that misses nothing known shows only that it is quick: the estimate is halved, so that it follows a
-    recovery within a few probes.
+    A node that misses nothing known is taken to be quick: one probe too early costs less than one too late.
     """
     if position is None:
         return previous
-    missed = next((at for at, mark in ring if not position.covers(mark)), None)
-    if missed is not None:
-        return max(0.0, sent - missed)
-    return min(previous / 2, sent - ring[-1][0] if ring else previous)
+    missed = next((at for at, mark in ring if not position.covers(mark)), sent)
+    return max(0.0, sent - missed)
 
 
 @dataclass(slots=True)

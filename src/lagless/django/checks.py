@@ -1,19 +1,19 @@
 """System checks: each wrong setting gets one message that names the setting and the fix.
 
-    lagless.E001  LAGLESS or another LAGLESS_* setting is wrong
-    lagless.E002  an alias's ENGINE is not a lagless backend
-    lagless.E003  lagless.django.Router is missing from DATABASE_ROUTERS
-    lagless.E004  a replica has no TEST MIRROR
-    lagless.E005  a replica's settings name the primary's own server
-    lagless.E006  a replica has ATOMIC_REQUESTS
-    lagless.E007  a replica runs SERIALIZABLE, which a standby refuses
-    lagless.E008  a replica's database differs in kind from the primary's
-    lagless.E009  (--database) a replica is not a replica of this primary
-    lagless.W010  the middleware is missing or not first
-    lagless.W011  (--database) the role cannot see a replica's timeline: time pin instead of positions
-    lagless.W012  (--database) synchronous standbys: a replica can be ahead of what the primary shows
-    lagless.W013  (--database) a server could not be asked
-    lagless.W014  lagless is switched off
+lagless.E001  LAGLESS or another LAGLESS_* setting is wrong
+lagless.E002  an alias's ENGINE is not a lagless backend
+lagless.E003  lagless.django.Router is missing from DATABASE_ROUTERS
+lagless.E004  a replica has no TEST MIRROR
+lagless.E005  a replica's settings name the primary's own server
+lagless.E006  a replica has ATOMIC_REQUESTS
+lagless.E007  a replica runs SERIALIZABLE, which a standby refuses
+lagless.E008  a replica's database differs in kind from the primary's
+lagless.E009  (--database) a replica is not a replica of this primary
+lagless.W010  the middleware is missing or not first
+lagless.W011  (--database) the role cannot see a replica's timeline: time pin instead of positions
+lagless.W012  (--database) synchronous standbys: a replica can be ahead of what the primary shows
+lagless.W013  (--database) a server could not be asked
+lagless.W014  lagless is switched off
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def check_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:  # noqa: A
     found: list[CheckMessage] = []
     if not registry.enabled():
         found.append(
-            Warning("lagless is switched off: everything goes to the primary", hint="LAGLESS_ENABLED", id="lagless.W014")
+            Warning(
+                "lagless is switched off: everything goes to the primary", hint="LAGLESS_ENABLED", id="lagless.W014"
+            )
         )
     for config in configs:
         found += _primary_checks(config)
@@ -123,9 +125,9 @@ def _replica_checks(config: ClusterConfig, alias: str) -> Iterator[CheckMessage]
             hint="Use REPEATABLE READ on replicas.",
             id="lagless.E007",
         )
-    if connections[alias].vendor != connections[config.primary.name].vendor:
+    if connecting.vendor(alias) != connecting.vendor(config.primary.name):
         yield Error(
-            f"DATABASES[{alias!r}] is {connections[alias].vendor}, its primary {connections[config.primary.name].vendor}",
+            f"DATABASES[{alias!r}] is {connecting.vendor(alias)}, its primary {connecting.vendor(config.primary.name)}",
             hint="A replica is a copy of its primary: give it the same ENGINE.",
             id="lagless.E008",
         )
@@ -139,7 +141,7 @@ def registry_in_tests() -> bool:
 
 
 def _server(entry: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(str(entry.get(k) or "") for k in ("HOST", "PORT", "NAME")) + (str(entry["OPTIONS"].get("service")),)
+    return (*(str(entry.get(k) or "") for k in ("HOST", "PORT", "NAME")), str(entry["OPTIONS"].get("service")))
 
 
 def _serializable(entry: dict[str, Any]) -> bool:

@@ -33,7 +33,7 @@ def with_dialect(config: ClusterConfig, dialect: str) -> ClusterConfig:
 
 def probe(alias: str) -> Probe:
     """Return the monitor's probe for an alias."""
-    wrapper = _twin(alias)
+    wrapper: Any = _twin(alias)
     params = _parameters(wrapper)
     if wrapper.vendor == "postgresql" and wrapper.Database.__name__ == "psycopg":
         from lagless.drivers.psycopg import PsycopgProbe  # noqa: PLC0415 - only where psycopg is the driver

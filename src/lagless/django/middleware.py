@@ -25,6 +25,7 @@ from lagless.token import Opened, Signer
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _META_HEADER = "HTTP_" + HEADER.upper().replace("-", "_")
+_NOTHING = Received({})
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
@@ -41,7 +42,8 @@ class Middleware:
         self._registry = registry()
         if not self._registry.enabled:
             raise MiddlewareNotUsed("LAGLESS_ENABLED is off")
-        self.get_response = get_response
+        self.get_response: Any = get_response
+        self._session_cookie = settings.SESSION_COOKIE_NAME  # once: each look at the settings costs
         self._signer = cast(Signer, self._registry.signer)
         self._async = iscoroutinefunction(get_response)
         if self._async:
@@ -56,7 +58,7 @@ class Middleware:
         received, session = self._begin(request)
         held = frame.set(Frame(session))
         try:
-            response = cast(GetResponse, self.get_response)(request)
+            response = self.get_response(request)
         finally:
             frame.reset(held)
         if session.footprints and needs_settling(session):
@@ -67,7 +69,7 @@ class Middleware:
         received, session = self._begin(request)
         held = frame.set(Frame(session))
         try:
-            response = await cast(Callable[[HttpRequest], Awaitable[HttpResponseBase]], self.get_response)(request)
+            response = await self.get_response(request)
         finally:
             frame.reset(held)
         if session.footprints and needs_settling(session):
@@ -78,8 +80,7 @@ class Middleware:
 
     def _begin(self, request: HttpRequest) -> tuple[Received, Session]:
         received = self._receive(request)
-        framework_session = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-        key = self._registry.key(request) if self._registry.key else framework_session
+        key = self._registry.key(request) if self._registry.key else request.COOKIES.get(self._session_cookie)
         session = begin(
             received.tokens.values(), self._signer, key=key, keyed=key is not None, routed=self._routed(request, key)
         )
@@ -92,6 +93,8 @@ class Middleware:
         else:
             cookies = request.COOKIES
             found = {name: self._open(cookies[name]) for name in cookies if name.startswith(COOKIE_PREFIX)}
+            if not found:
+                return _NOTHING
         return Received({name: opened for name, opened in found.items() if opened}, by_header=header is not None)
 
     def _open(self, token: str) -> Opened | None:
@@ -111,7 +114,7 @@ class Middleware:
         who = key or f"{request.META.get('REMOTE_ADDR')} {request.META.get('HTTP_USER_AGENT')}"
         return int.from_bytes(hashlib.blake2b(who.encode(), digest_size=4).digest()) < share * 2**32
 
-    def _process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+    def _process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
         """Under ATOMIC_REQUESTS, let a safe request read replicas until it writes."""
         held = current()
         if request.method not in SAFE_METHODS or held is None or held.session is None:
@@ -132,7 +135,8 @@ class Middleware:
         if not session.footprints and not received.tokens and not late:
             return response
         marks = in_doubt(session, self._registry.clusters.values()) if late else outcome(session)
-        self._send(request, response, change(received, marks, self._signer, time.time()))
+        if marks or received.tokens:
+            self._send(request, response, change(received, marks, self._signer, time.time()))
         return response
 
     def _send(self, request: HttpRequest, response: HttpResponseBase, told: Change) -> None:
@@ -141,7 +145,7 @@ class Middleware:
         if told.set and told.set[0] == HEADER:
             response.headers[HEADER] = told.set[1]
             return
-        where = {"path": settings.SESSION_COOKIE_PATH, "domain": settings.SESSION_COOKIE_DOMAIN}
+        where: dict[str, Any] = {"path": settings.SESSION_COOKIE_PATH, "domain": settings.SESSION_COOKIE_DOMAIN}
         for name in told.delete:
             response.delete_cookie(name, samesite="Lax", **where)
         if told.set:

@@ -80,15 +80,24 @@ def registry() -> Registry:
     return _registry
 
 
+def cluster(name: str = "default") -> Cluster:
+    """Return the cluster of that name in LAGLESS, to ask it to `explain()`. Raises ConfigurationError."""
+    known = registry().clusters
+    if name not in known:
+        raise ConfigurationError(f"no cluster {name!r} in LAGLESS; there are {', '.join(sorted(known)) or 'none'}")
+    return known[name]
+
+
 def reset() -> None:
     """Close the clusters and read settings anew at the next use; tests that override settings need it."""
-    global _registry  # noqa: PLW0603
+    global _registry
     with _lock:
         stale, _registry = _registry, None
     for cluster in stale.clusters.values() if stale else ():
         cluster.close()
     for wrapper in connections.all(initialized_only=True):
-        wrapper.__dict__.pop("link", None)
+        for derived in ("link", "line"):
+            wrapper.__dict__.pop(derived, None)
 
 
 def enabled() -> bool:
@@ -146,7 +155,7 @@ def share() -> float:
 def _disabled() -> Registry:
     """Switched off: aliases are still known, so that replicas are neither read nor migrated."""
     try:
-        clusters = {config.name: Cluster.configured(config) for config in configs()}
+        clusters = {config.name: Cluster(config=config) for config in configs()}
     except ConfigurationError:
         return Registry(enabled=False)
     return Registry(enabled=False, clusters=clusters, links=_links(clusters.values()))
@@ -157,7 +166,7 @@ def _cluster(config: ClusterConfig) -> Cluster:
     vendor = connecting.vendor(alias)
     dialect = config.dialect or ("postgresql" if vendor == "postgresql" else "heartbeat")
     config = connecting.with_dialect(config, dialect)
-    cluster = Cluster.configured(config, probes=connecting.probe, asker=_asker(alias))
+    cluster = Cluster(config=config, probes=connecting.probe, asker=_asker(alias))
     cluster.in_thread = _in_thread
     return cluster
 

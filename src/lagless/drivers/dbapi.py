@@ -16,7 +16,7 @@ class DbapiProbe:
         self._connect = connect
         self._connection: Any = None
 
-    def ask(self, statements: Sequence[str], timeout: float) -> Row | None:  # noqa: ARG002 - the driver's business
+    def ask(self, statements: Sequence[str], timeout: float) -> Row | None:
         """Run statements, each in its own transaction; return the last one's first row."""
         if self._connection is None:
             self._connection = self._connect()

@@ -83,6 +83,13 @@ class PsycopgProbe:
         return row
 
 
+def install(conninfo: str, statements: Sequence[str]) -> None:
+    """Run setup statements in one transaction. Raises psycopg.Error, and then nothing was installed."""
+    with psycopg.connect(conninfo, connect_timeout=10) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
 def _next_result(connection: pq.abc.PGconn, deadline: float) -> pq.abc.PGresult | None:
     while connection.is_busy():
         _wait(connection.socket, deadline)

@@ -1,10 +1,10 @@
-"""Thin database backends. One line makes one over any other backend:
+"""Thin database backends. One line makes one over any other backend.
 
-    # yourproject/mysql/base.py, with ENGINE = "yourproject.mysql"
-    from django.db.backends.mysql import base
-    from lagless.django.backends import routed
+# yourproject/mysql/base.py, with ENGINE = "yourproject.mysql"
+from django.db.backends.mysql import base
+from lagless.django.backends import routed
 
-    DatabaseWrapper = routed(base.DatabaseWrapper)
+DatabaseWrapper = routed(base.DatabaseWrapper)
 """
 
 from __future__ import annotations

@@ -34,38 +34,57 @@ class _Routed(CursorWrapper):
     """What both kinds of cursor share."""
 
     def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
-        run = super()._execute
-        return self._routed(sql, lambda: run(sql, params), lambda cursor: cursor._execute(sql, params))  # noqa: SLF001
+        link: Link = self.db.link
+        if link.is_primary:
+            run = super()._execute  # type: ignore[misc]
+            return self._on_primary(link, sql, lambda: run(sql, params))
+        if isinstance(sql, str) and needs_primary(sql):
+            return self._refer(link, lambda other: other._execute(sql, params))  # noqa: SLF001
+        line = self.db.line
+        line.busy = True
+        try:
+            result = super()._execute(sql, params)  # type: ignore[misc]
+        except (DatabaseError, InterfaceError) as error:
+            failure = error
+        else:
+            saw_replica(link)
+            return result
+        finally:
+            line.busy = False
+        return self._recover(link, failure, lambda other: other._execute(sql, params))  # noqa: SLF001
 
     def _executemany(self, sql: Any, param_list: Any, *ignored: Any) -> Any:
-        run = super()._executemany
-        return self._routed(
-            sql,
-            lambda: run(sql, param_list),
-            lambda cursor: cursor._executemany(sql, param_list),  # noqa: SLF001
-        )
+        link: Link = self.db.link
+        run = super()._executemany  # type: ignore[misc]
+        if link.is_primary:
+            return self._on_primary(link, sql, lambda: run(sql, param_list))
+        return self._elsewhere_if_refused(link, lambda: run(sql, param_list), "_executemany", sql, param_list)
 
     def callproc(self, procname: str, params: Any = None, kparams: Any = None) -> Any:
         """Call a procedure, which may write."""
+        link: Link = self.db.link
         run = super().callproc
-        return self._routed(
-            f"call {procname}",
-            lambda: run(procname, params, kparams),
-            lambda cursor: cursor.callproc(procname, params, kparams),
+        if link.is_primary:
+            return self._on_primary(link, f"call {procname}", lambda: run(procname, params, kparams))
+        return self._elsewhere_if_refused(
+            link, lambda: run(procname, params, kparams), "callproc", procname, params, kparams
         )
 
     def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
-        """Copy as the driver does; COPY ... FROM is a write, seen when it is begun."""
-        link = self.db.link
+        """Copy as the driver does; COPY ... FROM is a write, counted when it is begun."""
+        link: Link = self.db.link
         footprint = tracked_footprint(link.cluster) if link.is_primary else None
         if footprint is not None:
             footprint.begin_write()
             footprint.end_write()
         return self.cursor.copy(statement, *args, **kwargs)
 
-    def _routed(self, sql: Any, run: Run, again: Callable[[Any], Any]) -> Any:
-        link: Link = self.db.link
-        return self._on_primary(link, sql, run) if link.is_primary else self._on_replica(link, sql, run, again)
+    def _elsewhere_if_refused(self, link: Link, run: Run, method: str, *args: Any) -> Any:
+        """Run what is hardly a read on a replica's connection; a standby's refusal sends it to the primary."""
+        try:
+            return run()
+        except (DatabaseError, InterfaceError) as error:
+            return self._recover(link, error, lambda other: getattr(other, method)(*args))
 
     # -- the primary
 
@@ -105,28 +124,11 @@ class _Routed(CursorWrapper):
 
     # -- a replica
 
-    def _on_replica(self, link: Link, sql: Any, run: Run, again: Callable[[Any], Any]) -> Any:
-        if not isinstance(sql, str) or not needs_primary(sql):
-            return self._read(link, run, again)
+    def _refer(self, link: Link, again: Callable[[Any], Any]) -> Any:
+        """Run on the primary what a standby would accept and must not get."""
         refuse_in_replica_scope(link.cluster, current())
         link.cluster.emit(Kind.NEEDS_PRIMARY, link.alias)
         return self._move(primary_alias(link), again)
-
-    def _read(self, link: Link, run: Run, again: Callable[[Any], Any]) -> Any:
-        flight = link.cluster.in_flight
-        read = flight.enter(link.alias, getattr(self.db.connection, "fileno", None))
-        try:
-            result = run()
-        except (DatabaseError, InterfaceError) as error:
-            failure: DatabaseError | InterfaceError = error
-        else:
-            footprint = tracked_footprint(link.cluster)
-            if footprint is not None:
-                footprint.read_replica = True
-            return result
-        finally:
-            flight.leave(read)
-        return self._recover(link, failure, again)
 
     def _recover(self, link: Link, error: Exception, again: Callable[[Any], Any]) -> Any:
         """Run a read again where it can succeed: never inside a transaction, whose first half would be lost."""
@@ -139,7 +141,7 @@ class _Routed(CursorWrapper):
         elif state in _CONFLICT:
             target = primary_alias(link)
         elif _connection_lost(error):
-            target = forsake(link, self.db, error)
+            target = reconnect(link, self.db) or forsake(link, self.db, error)
         else:
             raise error
         link.cluster.emit(Kind.READ_MOVED, link.alias, type(error).__name__)
@@ -164,9 +166,28 @@ class RoutedDebugCursor(_Routed, CursorDebugWrapper):
     """The cursor that logs queries."""
 
 
+def saw_replica(link: Link) -> None:
+    """Note that a replica showed this unit of work something: it cannot be left for another without proof."""
+    held = current()
+    if held is not None and held.session is not None:
+        footprint = held.session.footprints.get(link.cluster.name)
+        if footprint is not None:
+            footprint.read_replica = True
+
+
 def primary_alias(link: Link) -> str:
     """Return the alias under which the link's cluster is written."""
     return link.cluster.config.primary.name
+
+
+def reconnect(link: Link, wrapper: Any) -> str | None:
+    """Drop a connection that its server's restart had ended already; the server of now may be asked anew."""
+    state = link.cluster.topology.nodes[link.alias]
+    if not state.alive or state.restarted <= wrapper.opened:
+        return None
+    with contextlib.suppress(Exception):
+        wrapper.close()
+    return link.alias
 
 
 def forsake(link: Link, wrapper: Any, error: BaseException) -> str:
@@ -193,7 +214,9 @@ def _instead(link: Link) -> str:
         node = link.cluster.read(held).node
     except LaglessError as error:
         raise as_django(error) from None
-    return node if node in connections and node not in (link.alias, link.cluster.topology.primary) else primary_alias(link)
+    return (
+        node if node in connections and node not in (link.alias, link.cluster.topology.primary) else primary_alias(link)
+    )
 
 
 def _sqlstate(error: BaseException) -> str | None:

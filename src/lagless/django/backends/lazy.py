@@ -73,20 +73,20 @@ class LazyBegin(Base):
                 setattr(self, name, value)
         self._wish, self._unsent_savepoints = None, ()
         for sid in savepoints:
-            super()._savepoint(sid)
+            super()._savepoint(sid)  # type: ignore[misc]
 
     def _savepoint(self, sid: str) -> None:
         if self.connection is None:
             self._unsent_savepoints = (*self._unsent_savepoints, sid)
         else:
-            super()._savepoint(sid)
+            super()._savepoint(sid)  # type: ignore[misc]
 
     def _savepoint_rollback(self, sid: str) -> None:
         if sid not in self._unsent_savepoints:
-            super()._savepoint_rollback(sid)
+            super()._savepoint_rollback(sid)  # type: ignore[misc]
 
     def _savepoint_commit(self, sid: str) -> None:
         if sid in self._unsent_savepoints:
             self._unsent_savepoints = self._unsent_savepoints[: self._unsent_savepoints.index(sid)]
         else:
-            super()._savepoint_commit(sid)
+            super()._savepoint_commit(sid)  # type: ignore[misc]

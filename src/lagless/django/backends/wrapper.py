@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from lagless.django.errors import as_django
 from lagless.django.registry import Link, registry
 from lagless.django.tracking import Writes, open_blocks
 from lagless.errors import LaglessError
+from lagless.inflight import Line
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Base
@@ -30,6 +32,8 @@ CONNECTION_ERRORS = (OperationalError, InterfaceError)
 class RoutedWrapper(LazyBegin, Base):
     """Mixed into a DatabaseWrapper, before it."""
 
+    opened = 0.0
+    """Monotonic time at which this connection began to be opened."""
     block_began = 0.0
     """Monotonic time at which the outermost atomic block of this connection was entered."""
 
@@ -38,6 +42,15 @@ class RoutedWrapper(LazyBegin, Base):
         self._inside = False
         self._node: str | None = None
         super().__init__(*args, **kwargs)
+
+    @cached_property
+    def line(self) -> Line:
+        """This connection as one that can be busy, and be cut when its node freezes."""
+        link = self.link
+        return link.cluster.in_flight.open(link.alias, self._fileno) if link else Line(self.alias)
+
+    def _fileno(self) -> int:
+        return int(self.connection.fileno())
 
     @cached_property
     def link(self) -> Link | None:
@@ -59,6 +72,11 @@ class RoutedWrapper(LazyBegin, Base):
 
     # -- connecting
 
+    def connect(self) -> None:
+        """Note when: a connection from before its server's restart is known to be dead."""
+        self.opened = time.monotonic()
+        super().connect()
+
     @property
     def node(self) -> str:
         """The node that the connection leads to: for the primary's alias, whoever was primary when it was made."""
@@ -74,7 +92,11 @@ class RoutedWrapper(LazyBegin, Base):
         if link is None or not link.is_primary:
             return super().get_connection_params()
         self._node = primary = _primary_of(link)
-        return connections[primary].own_connection_params() if primary != self.alias else super().get_connection_params()
+        if primary == self.alias:
+            return self.own_connection_params()
+        server: Any = connections[primary]
+        params: dict[str, Any] = server.own_connection_params()
+        return params
 
     def follow_primary(self) -> None:
         """Drop a connection to a server that is no longer the primary. Raises PrimaryUnavailable for two primaries."""
@@ -95,6 +117,12 @@ class RoutedWrapper(LazyBegin, Base):
         if self.link is not None:
             connecting.probe_connection(self.link.cluster, self.node, connection)
 
+    def _nodb_cursor(self) -> Any:
+        """Let go of the database: a test database is about to be made or dropped, and probes hold it open."""
+        if self.link is not None and self.link.cluster.monitor is not None:
+            self.link.cluster.monitor.stop()
+        return super()._nodb_cursor()
+
     # -- cursors
 
     def _cursor(self, name: str | None = None) -> CursorWrapper:
@@ -107,7 +135,8 @@ class RoutedWrapper(LazyBegin, Base):
         return self._replica_cursor(link, name)
 
     def _open_cursor(self, name: str | None) -> CursorWrapper:
-        return super()._cursor(name) if name else super()._cursor()
+        open_cursor: Callable[..., CursorWrapper] = super()._cursor  # type: ignore[misc]
+        return open_cursor(name) if name else open_cursor()
 
     def _watched_cursor(self, name: str | None) -> CursorWrapper:
         try:
@@ -140,7 +169,7 @@ class RoutedWrapper(LazyBegin, Base):
 
     # -- what the driver says
 
-    def wrote(self, cursor: Any, sql: object, *, counted: bool) -> bool:  # noqa: ARG002 - for backends with tags
+    def wrote(self, cursor: Any, sql: object, *, counted: bool) -> bool:
         """Tell whether a statement that ran was a write; backends with command tags know better than its text."""
         return counted
 
@@ -152,7 +181,7 @@ class RoutedWrapper(LazyBegin, Base):
 
     def _commit(self) -> Any:
         try:
-            result = super()._commit()
+            result = super()._commit()  # type: ignore[misc]
         except OperationalError:
             self.writes.committed(in_doubt=True)
             raise
@@ -164,13 +193,13 @@ class RoutedWrapper(LazyBegin, Base):
 
     def _rollback(self) -> Any:
         try:
-            return super()._rollback()
+            return super()._rollback()  # type: ignore[misc]
         finally:
             self.writes.cancelled()
 
     def _close(self) -> Any:
         self.writes.cancelled()
-        return super()._close()
+        return super()._close()  # type: ignore[misc]
 
 
 def _primary_of(link: Link) -> str:

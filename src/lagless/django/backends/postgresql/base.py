@@ -15,7 +15,7 @@ IDLE = 0
 class DatabaseWrapper(RoutedWrapper, base.DatabaseWrapper):
     """PostgreSQL, routed."""
 
-    def wrote(self, cursor: Any, sql: object, *, counted: bool) -> bool:  # noqa: ARG002
+    def wrote(self, cursor: Any, sql: object, *, counted: bool) -> bool:
         """Ask the command tag; a SELECT that was counted for its text stays counted."""
         return tagged(cursor.statusmessage, counted=counted)
 
@@ -26,6 +26,6 @@ class DatabaseWrapper(RoutedWrapper, base.DatabaseWrapper):
 
     def _configure_connection(self, connection: Any) -> bool:
         """Probe each new physical connection; a pool calls this once for each, too."""
-        changed = bool(super()._configure_connection(connection))
+        changed = bool(super()._configure_connection(connection))  # type: ignore[misc]
         self.probed(connection)
         return changed or self.link is not None

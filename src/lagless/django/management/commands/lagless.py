@@ -45,7 +45,7 @@ class Command(BaseCommand):
             if wanted in (None, cluster.name):
                 getattr(self, f"_{options['action']}")(cluster, options)
 
-    def _status(self, cluster: Cluster, options: dict[str, Any]) -> None:  # noqa: ARG002
+    def _status(self, cluster: Cluster, options: dict[str, Any]) -> None:
         _hear(cluster)
         self.stdout.write(f"cluster {cluster.name}: level {cluster.config.level}, primary {cluster.topology.primary}")
         for state in cluster.topology.nodes.values():
