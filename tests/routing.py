@@ -35,6 +35,7 @@ def hear() -> None:
 def note_table_alias() -> str:
     """Return where a read of this unit of work goes."""
     from django.db import router
+
     from project.models import Note
 
     return router.db_for_read(Note)

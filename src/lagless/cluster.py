@@ -190,7 +190,7 @@ class Cluster:
             self.emit(Kind.FELL_BACK, detail=choice.reason)
             if policy.on_stale is OnStale.ERROR:
                 raise ReplicaUnavailable(f"{choice.reason}; policy.on_stale is 'error'", choice.refused)
-            if policy.on_stale is OnStale.WAIT:
+            if policy.on_stale is OnStale.WAIT and not in_event_loop():
                 raise ConsistencyTimeout(f"waited {policy.wait:g} s: {choice.reason}")
         return self._primary(choice.reason)
 
@@ -218,6 +218,8 @@ class Cluster:
     def _terms(self, scope: Narrowing | None) -> Terms:
         config = self.config
         level = scope.level if scope and scope.level else Level(config.level)
+        if level is Level.SESSION and not self.tracks:
+            level = Level.STRONG  # sessions are not followed here: only the primary keeps that promise
         lag = scope.max_lag if scope and scope.max_lag is not None else config.policy.max_lag
         only = scope.replica_only if scope else False
         return Terms(level=level, max_lag=lag, replica_only=only, lag_limit=config.lag_limit)

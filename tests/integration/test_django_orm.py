@@ -86,6 +86,7 @@ RAW = [
     "do $$ begin insert into project_note (text) values ('raw'); end $$",
     "explain analyze insert into project_note (text) values ('raw')",
     "truncate project_note_tags",
+    "select 1; insert into project_note (text) values ('second')",
 ]
 
 

@@ -18,7 +18,6 @@ class Reason(StrEnum):
 
     WRITE = "write"
     STRONG = "strong level"
-    PRIMARY_SCOPE = "inside primary()"
     REPLICA_SCOPE = "inside replica()"
     NO_SESSION = "no session"
     DISABLED = "lagless is disabled"
@@ -26,7 +25,6 @@ class Reason(StrEnum):
     TEST = "test environment"
     IN_TRANSACTION = "in a transaction on the primary"
     OPEN_SNAPSHOT = "the replica's open transaction began before an own write"
-    STATEMENT = "statement needs the primary"
     UNSETTLED = "own write not settled"
     DIRTY = "an earlier write is in doubt"
     READ_PRIMARY = "this unit of work already read the primary"
@@ -45,9 +43,7 @@ class Reason(StrEnum):
     NO_REPLICAS = "no replicas declared"
 
 
-FALLBACKS = frozenset(
-    {Reason.LEAVING, Reason.NONE_COVERS, Reason.NONE_FRESH, Reason.NONE_HEALTHY, Reason.TIME_PIN}
-)
+FALLBACKS = frozenset({Reason.LEAVING, Reason.NONE_COVERS, Reason.NONE_FRESH, Reason.NONE_HEALTHY, Reason.TIME_PIN})
 """Reasons for which the policy decides: the read could have been a replica's had one kept up."""
 
 
@@ -108,7 +104,13 @@ def _for_session(topology: Topology, footprint: Footprint, terms: Terms, now: fl
         return Choice((), doubt)
     limit = terms.lag_limit if terms.max_lag is None else min(terms.lag_limit, terms.max_lag)
     pinned = footprint.pinned_until > wall
-    tests = [_one_server, _covers(footprint.written, pinned=pinned), _tells_lag(now, limit)]
+    guessed = footprint.pinned_until > 0.0 and not pinned
+    tests = [
+        _one_server,
+        _caught_up,
+        _covers(footprint.written, pinned=pinned, guessed=guessed),
+        _tells_lag(now, limit),
+    ]
     choice = _sift(topology, tests, Reason.SESSION, Reason.TIME_PIN if pinned else Reason.NONE_COVERS)
     if not footprint.nodes:
         return choice
@@ -121,6 +123,8 @@ def _needs_primary(topology: Topology, footprint: Footprint) -> Reason | None:
     """Return why no replica may serve this session, whatever its position."""
     if footprint.begun != footprint.settled:
         return Reason.UNSETTLED
+    if footprint.dirty is not None and topology.history and footprint.dirty.descends_from(topology.history):
+        return Reason.ZOMBIE
     if footprint.dirty is not None or footprint.in_doubt:
         return Reason.DIRTY
     if footprint.read_primary:
@@ -145,7 +149,7 @@ def _leave(topology: Topology, footprint: Footprint, choice: Choice) -> Choice:
     fresh = None if footprint.read_replica else topology.primary_since(footprint.began)
     if fresh is None:
         return Choice((), Reason.LEAVING if choice.candidates else choice.reason, choice.refused)
-    covering = _covers(fresh, pinned=False)
+    covering = _covers(fresh, pinned=False, guessed=True)
     kept = {name: covering(topology.nodes[name]) for name in choice.candidates}
     refused = {**choice.refused, **{name: why for name, why in kept.items() if why}}
     candidates = tuple(name for name, why in kept.items() if not why)
@@ -206,10 +210,25 @@ def _one_server(state: NodeState) -> str | None:
     return "ambiguous: several servers answer under one address; declare each" if state.ambiguous else None
 
 
-def _covers(wanted: Position | None, *, pinned: bool) -> Filter:
+def _caught_up(state: NodeState) -> str | None:
+    """Refuse a node that may stand before what it once had (CORRECTNESS 2).
+
+    Sessions went to it, and tokens were dropped, because of what it had. All of that precedes a primary position asked
+    for after its new run was heard of.
+    """
+    if state.blind or state.restarted < state.fresh_at or state.restarted == -math.inf:
+        return None
+    return "started again, and not known to have caught up since"
+
+
+def _covers(wanted: Position | None, *, pinned: bool, guessed: bool) -> Filter:
+    """Refuse nodes not known to hold `wanted`; `guessed` if a pin is over, so that a blind node may be taken to."""
+
     def test(state: NodeState) -> str | None:
+        if state.blind and pinned:
+            return "cannot tell its position, and the time pin runs"
         if state.blind:
-            return "cannot tell its position, and the time pin runs" if pinned else None
+            return None if guessed or wanted is None else "cannot tell its position"
         if wanted is None:
             return None
         if state.position is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*"
+_COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*+"  # possessive: comments are never tried in another grouping
 _READS = re.compile(
     _COMMENTS + r"(?:select|show|set|reset|begin|start|commit|end|rollback|abort|savepoint|release|declare|fetch|close"
     r"|values|table|explain|with|discard|deallocate|pragma)\b",
@@ -32,7 +32,8 @@ _CACHE = 4096
 @lru_cache(_CACHE)
 def may_write(sql: str) -> bool:
     """Tell whether a statement may write, by its text; when in doubt, yes: that costs one settle."""
-    return not _READS.match(sql) or bool(_MAY_WRITE.match(sql)) or bool(_SIDE_EFFECTS.search(sql))
+    several = ";" in sql.rstrip("; \n\t")  # the command tag will be the first one's alone
+    return several or not _READS.match(sql) or bool(_MAY_WRITE.match(sql)) or bool(_SIDE_EFFECTS.search(sql))
 
 
 @lru_cache(_CACHE)

@@ -48,8 +48,8 @@ class Middleware:
         self._async = iscoroutinefunction(get_response)
         if self._async:
             markcoroutinefunction(self)
-        if not self._async and any(_atomic_requests(self._registry)):
-            self.process_view = self._process_view  # only where it is needed: it is a call a request
+        if any(_atomic_requests(self._registry)):  # only where it is needed: it is a call a request
+            self.process_view = self._aprocess_view if self._async else self._process_view
 
     def __call__(self, request: HttpRequest) -> Any:
         """Serve one request."""
@@ -123,6 +123,10 @@ class Middleware:
         for alias in _atomic_requests(self._registry):
             if alias not in exempt:
                 held.session.of(self._registry.links[alias].cluster.name).safe_request = True
+
+    async def _aprocess_view(self, *args: Any) -> None:
+        """The same on the event loop, without a hop to a thread."""
+        self._process_view(*args)
 
     # -- out
 

@@ -137,6 +137,7 @@ class _Routed(CursorWrapper):
         state = _sqlstate(error)
         if state == _READ_ONLY or (state == _IN_RECOVERY and "recovery" in str(error)):
             refuse_in_replica_scope(link.cluster, current())
+            self._count_write(link)
             target = primary_alias(link)
         elif state in _CONFLICT:
             target = primary_alias(link)
@@ -146,6 +147,13 @@ class _Routed(CursorWrapper):
             raise error
         link.cluster.emit(Kind.READ_MOVED, link.alias, type(error).__name__)
         return self._move(target, again)
+
+    @staticmethod
+    def _count_write(link: Link) -> None:
+        """A standby refused to write: what runs on the primary now is one, whatever its command tag says."""
+        if footprint := tracked_footprint(link.cluster):
+            footprint.begin_write()
+            footprint.end_write()
 
     def _move(self, alias: str, again: Callable[[Any], Any]) -> Any:
         """Go on as a cursor of another connection."""
