@@ -132,7 +132,7 @@ def setup(dsn: str, dialect: str, *, print_only: bool) -> None:
 
     try:
         install(dsn, statements)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the driver's text may hold the password: only its name is told
         raise click.ClickException(f"{type(error).__name__}: nothing was installed") from None
     click.echo(f"installed what {dialect} probes need")
 

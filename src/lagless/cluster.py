@@ -83,6 +83,8 @@ class Cluster:
         self._lock = threading.Lock()
         self._turn = itertools.count()
         self._balance = balancer(BalancerName(config.balancer), config.replicas)
+        self.tracks = config.level is Level.SESSION
+        """Whether sessions' writes are followed here: only level session promises something across requests."""
         self._default_terms = self._terms(None)
         self.monitor = Monitor(self, probes) if probes else None
         _clusters[self.name] = self
@@ -253,11 +255,6 @@ class Cluster:
             self.emit(Kind.CUT_FROZEN, node, f"{cut} in flight")
 
     # -- own writes
-
-    @property
-    def tracks(self) -> bool:
-        """Whether sessions' writes are followed here: only level session promises something across requests."""
-        return self.config.level is Level.SESSION
 
     def settle(self, footprint: Footprint) -> bool:
         """Learn the position of a unit's writes from the primary: one round trip. False leaves them in doubt."""

@@ -89,8 +89,10 @@ def outcome(session: Session) -> tuple[Mark, ...]:
         cluster = cluster_named(name)
         if cluster is None or not cluster.tracks:
             continue
-        tracked = session.tracked(footprint)
-        mark = footprint.mark(cluster.topology.history, tracked=tracked)
+        if not session.tracked(footprint):  # it came with nothing, wrote nothing, and was promised nothing
+            marks.pop(name, None)
+            continue
+        mark = footprint.mark(cluster.topology.history, tracked=True)
         marks[name] = trimmed(mark, cluster.topology, footprint, keyed=session.keyed, wall=time.time())
     return tuple(mark for mark in marks.values() if not mark.empty)
 

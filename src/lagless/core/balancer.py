@@ -6,9 +6,9 @@ import hashlib
 import math
 from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
+from typing import NamedTuple
 
 from lagless.core.topology import Node
 
@@ -26,8 +26,7 @@ class BalancerName(StrEnum):
     LEAST_LOADED = "least_loaded"
 
 
-@dataclass(frozen=True, slots=True)
-class Dice:
+class Dice(NamedTuple):
     """What a choice may depend on: `draw` in [0, 1), `turn` counting up, the user's `key`, a node's reads in flight."""
 
     draw: float

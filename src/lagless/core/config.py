@@ -56,6 +56,8 @@ class ClusterConfig:
             number(getattr(self, name), f"{where}: {name}", above=0)
         if isinstance(self.generation, bool) or not isinstance(self.generation, int) or self.generation < 0:
             raise ConfigurationError(f"{where}: generation {self.generation!r} must be a whole number from 0")
+        if not isinstance(self.policy, Policy):
+            raise ConfigurationError(f"{where}: policy {self.policy!r} must be a lagless.Policy")
         if self.level is Level.BOUNDED and self.policy.max_lag is None:
             raise ConfigurationError(f"{where}: level 'bounded' needs policy.max_lag, in seconds")
         _distinct(where, self.primary, self.replicas)
@@ -72,6 +74,9 @@ def _checked_name(name: object) -> None:
 
 
 def _distinct(where: str, primary: Node, replicas: Sequence[Node]) -> None:
+    for kind, node in (("primary", primary), *(("replica", node) for node in replicas)):
+        if not isinstance(node, Node):
+            raise ConfigurationError(f"{where}: {kind} {node!r} must be a lagless.Node")
     seen = {primary.name}
     for node in replicas:
         if node.name == primary.name:
@@ -133,7 +138,9 @@ def _nodes(where: str, given: object) -> tuple[Node, ...]:
     if isinstance(given, Mapping):
         return tuple(_node(where, name, weight) for name, weight in given.items())
     if isinstance(given, str) or not isinstance(given, Sequence):
-        raise ConfigurationError(f"{where}: replicas {given!r} must be a list of names or a mapping of names to weights")
+        raise ConfigurationError(
+            f"{where}: replicas {given!r} must be a list of names or a mapping of names to weights"
+        )
     return tuple(n if isinstance(n, Node) else _node(where, n, 1.0) for n in given)
 
 

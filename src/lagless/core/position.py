@@ -1,4 +1,4 @@
-"""How far a log has come, and the one question that matters: does this position contain that one?"""
+"""How far a log has come, and the one question that matters: whether it contains another position."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from lagless.core.consistency import Level
 from lagless.core.position import Position
@@ -15,6 +17,8 @@ from lagless.core.topology import NodeState, Role, Topology, behind
 
 class Reason(StrEnum):
     """The closed list of reasons, the same in decisions, events, logs and tools."""
+
+    __hash__ = str.__hash__  # an enum's own is a Python function, and reasons are counted at each decision
 
     WRITE = "write"
     STRONG = "strong level"
@@ -57,13 +61,12 @@ class Terms:
     lag_limit: float = math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Replicas that may serve, best left to the balancer; none means the primary (or the policy), for `reason`."""
 
     candidates: tuple[str, ...]
     reason: Reason
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,11 @@ def _needs_primary(topology: Topology, footprint: Footprint) -> Reason | None:
         return Reason.DIRTY
     if footprint.read_primary:
         return Reason.READ_PRIMARY
+    return _history_doubt(topology, footprint)
+
+
+def _history_doubt(topology: Topology, footprint: Footprint) -> Reason | None:
+    """Return why the position that the session carries means nothing here (CORRECTNESS 3, 12, 13)."""
     written = footprint.written
     if written is None or topology.history is None:
         return None
@@ -158,12 +166,13 @@ def _leave(topology: Topology, footprint: Footprint, choice: Choice) -> Choice:
 
 def _sift(topology: Topology, tests: list[Filter], good: Reason, none: Reason) -> Choice:
     """Pass every replica through the tests; the first refusal counts."""
-    candidates, refused = [], {}
-    health = _healthy(topology)
-    for state in topology.replicas:
-        why = health(state) or next((w for test in tests if (w := test(state))), None)
-        if why:
-            refused[state.name] = why
+    healthy, ill = _health(topology)
+    candidates, refused = [], dict(ill)
+    for state in healthy:
+        for test in tests:
+            if why := test(state):
+                refused[state.name] = why
+                break
         else:
             candidates.append(state.name)
     return Choice(tuple(candidates), good if candidates else none, refused)
@@ -172,6 +181,16 @@ def _sift(topology: Topology, tests: list[Filter], good: Reason, none: Reason) -
 def _prefer(choice: Choice, node: str | None) -> Choice:
     """Narrow to `node` if it is a candidate."""
     return Choice((node,), choice.reason, choice.refused) if node in choice.candidates else choice
+
+
+def _health(topology: Topology) -> tuple[list[NodeState], dict[str, str]]:
+    """Part the replicas in those that may be read at some level and those that must not."""
+    if "health" not in topology.memo:
+        test = _healthy(topology)
+        ill = {state.name: why for state in topology.replicas if (why := test(state))}
+        topology.memo["health"] = [s for s in topology.replicas if s.name not in ill], ill
+    found: tuple[list[NodeState], dict[str, str]] = topology.memo["health"]
+    return found
 
 
 def _healthy(topology: Topology) -> Filter:

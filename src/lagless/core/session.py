@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Callable, Iterable
@@ -31,20 +32,27 @@ class Mark:
         return self.written is None and self.dirty is None and not self.nodes and self.pinned_until == 0.0
 
     def merge(self, other: Mark) -> Mark:
-        """Return the mark that promises what both promise."""
-        written, dirty = self.written or other.written, self.dirty or other.dirty
-        if self.written is not None and other.written is not None:
-            if self.written.history == other.written.history:
-                written = self.written.merge(other.written)
-            else:  # nobody can tell which holds the other: in doubt, so the primary settles it
-                written, dirty = None, max(self.written.history, other.written.history)
+        """Return the mark that promises what both promise.
+
+        A doubt outweighs a position: the primary settles both. Positions of two histories make one, because nobody can
+        tell which holds the other.
+        """
+        positions = [mark.written for mark in (self, other) if mark.written is not None]
+        doubts = {mark.dirty for mark in (self, other) if mark.dirty is not None}
+        histories = doubts | {position.history for position in positions}
+        agreed = not doubts and len(histories) == 1
         return Mark(
             cluster=self.cluster,
-            written=written,
-            dirty=dirty,
+            written=functools.reduce(lambda one, two: one.merge(two), positions) if agreed else None,
+            dirty=max(histories) if histories and not agreed else None,
             nodes=self.nodes | other.nodes,
             pinned_until=max(self.pinned_until, other.pinned_until),
         )
+
+
+@functools.cache
+def _unmarked(cluster: str) -> Mark:
+    return Mark(cluster=cluster)
 
 
 class Footprint:
@@ -76,7 +84,7 @@ class Footprint:
     )
 
     def __init__(self, cluster: str, began: float, mark: Mark | None = None) -> None:
-        mark = mark or Mark(cluster=cluster)
+        mark = mark or _unmarked(cluster)
         self.cluster = cluster
         self.began = began
         self.incoming = mark
@@ -148,7 +156,7 @@ class Footprint:
             self.settled = max(self.settled, count)
             self.written_at = now
             self.nodes, self.node = frozenset(), None
-            self.dirty, self.in_doubt, self.read_primary = None, False, False
+            self.dirty, self.read_primary = None, False  # not in_doubt: that arose while the primary was asked
             self.cached = None
 
     def pin(self, until: float, count: int) -> None:
@@ -156,13 +164,13 @@ class Footprint:
         with self._lock:
             self.pinned_until = max(self.pinned_until, until)
             self.settled = max(self.settled, count)
-            self.dirty, self.in_doubt, self.read_primary = None, False, False
+            self.dirty, self.read_primary = None, False
             self.cached = None
 
     def mark(self, history: History | None, *, tracked: bool) -> Mark:
         """Return what the next unit of work must know. A `tracked` session also reads monotonically."""
         if self.unsettled or self.in_doubt or self.dirty or (tracked and self.read_primary):
-            doubt = history or self.dirty or History("")
+            doubt = self.dirty or history or History("")
             return Mark(cluster=self.cluster, dirty=doubt, pinned_until=self.pinned_until)
         nodes = self.nodes if tracked else frozenset()
         return Mark(cluster=self.cluster, written=self.written, nodes=nodes, pinned_until=self.pinned_until)
@@ -175,20 +183,22 @@ def trimmed(mark: Mark, topology: Topology, footprint: Footprint, *, keyed: bool
     session is `keyed` (a user key or a framework session): those read monotonically for as long as they last.
     `wall` is Unix time in seconds.
     """
-    if mark.pinned_until and mark.pinned_until <= wall:
-        mark = replace(mark, pinned_until=0.0)
+    passed = 0.0 < mark.pinned_until <= wall
     others = [s for s in topology.nodes.values() if s.name != topology.primary]
-    if mark.written is not None and all(_holds(s, mark.written, mark.pinned_until) for s in others):
+    if mark.written is not None and all(_holds(s, mark.written, guessed=passed) for s in others):
         mark = replace(mark, written=None)
+    if passed and mark.written is None:
+        mark = replace(mark, pinned_until=0.0)
     fresh = topology.primary_since(footprint.began)
-    if mark.written is None and not keyed and fresh is not None and all(_holds(s, fresh, 0.0) for s in others):
+    if mark.written is None and not keyed and fresh is not None and all(_holds(s, fresh, guessed=True) for s in others):
         mark = replace(mark, nodes=frozenset())
     return mark
 
 
-def _holds(state: NodeState, wanted: Position, pinned_until: float) -> bool:
+def _holds(state: NodeState, wanted: Position, *, guessed: bool) -> bool:
+    """Tell whether a node holds `wanted`; a blind one is taken to if `guessed`."""
     if state.blind:
-        return not pinned_until
+        return guessed
     return state.position is not None and state.position.covers(wanted)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from lagless.core.position import History, Position, Scalar
 from lagless.errors import ConfigurationError
@@ -71,8 +72,8 @@ class Observation:
 class NodeState:
     """What was last heard of one node.
 
-    `fresh_at` is when the newest primary position that it covers was asked for; `blind` says that it answers but cannot
-    tell its position.
+    `fresh_at` is when the newest primary position that it covers was asked for; `restarted` when another identity was
+    first heard under its name; `blind` says that it answers but cannot tell its position.
     """
 
     name: str
@@ -87,6 +88,7 @@ class NodeState:
     blind: bool = False
     identity: Identity | None = None
     former: tuple[Identity, ...] = ()
+    restarted: float = -math.inf
     ambiguous_until: float = -math.inf
     fresh_at: float = -math.inf
 
@@ -124,6 +126,8 @@ class Topology:
     history: History | None = None
     ring: tuple[tuple[float, Position], ...] = ()
     replicas: tuple[NodeState, ...] = field(default=())
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What pure functions of this picture have found: worked out once a picture, not once a read."""
 
     @property
     def primary_state(self) -> NodeState | None:
@@ -154,7 +158,7 @@ def observe(topology: Topology, seen: Observation) -> Topology:
     if seen.sent < before.sent:
         return topology
     nodes = {**topology.nodes, seen.node: _heard(before, seen)}
-    primary = _elect(nodes, topology.primary)
+    primary = _elect(nodes, topology.primary, topology.history)
     state = nodes[primary] if primary else None
     known = state.position if state else None
     history = known.history if known else topology.history
@@ -184,12 +188,13 @@ def went_back(topology: Topology, seen: Observation) -> bool:
 def _heard(before: NodeState, seen: Observation) -> NodeState:
     """Fold one answer into what is known of its node. A later-sent lower position replaces a higher one."""
     if seen.error is not None:
-        return replace(before, sent=seen.sent, error=seen.error, fresh_at=-math.inf)
+        return replace(before, sent=seen.sent, error=seen.error, horizon=None, fresh_at=-math.inf)
     same = before.identity == seen.identity
     # The same run of the same server cannot lose what it had replayed; a restarted one can, and has another identity.
     proven = before.proven if seen.unproven and same else seen.position
     alternates = not same and seen.identity in before.former
-    former = before.former if same or before.identity is None else (*before.former, before.identity)[-4:]
+    changed = None if same else before.identity
+    former = (*before.former, changed)[-4:] if changed else before.former
     return replace(
         before,
         sent=seen.sent,
@@ -201,15 +206,16 @@ def _heard(before: NodeState, seen: Observation) -> NodeState:
         blind=seen.position is None and not seen.unproven,
         identity=seen.identity,
         former=former,
+        restarted=seen.sent if changed else before.restarted,
         ambiguous_until=seen.sent + AMBIGUOUS_SECONDS if alternates else before.ambiguous_until,
         fresh_at=-math.inf,
     )
 
 
-def _elect(nodes: Mapping[str, NodeState], incumbent: str | None) -> str | None:
+def _elect(nodes: Mapping[str, NodeState], incumbent: str | None, history: History | None) -> str | None:
     """Name the primary: the newest timeline wins, then the incumbent; two equal newcomers are both refused."""
     held = nodes[incumbent] if incumbent else None
-    claims = [s for s in nodes.values() if s.alive and s.role is Role.PRIMARY and _may_succeed(s, held)]
+    claims = [s for s in nodes.values() if s.alive and s.role is Role.PRIMARY and _may_succeed(s, held, history)]
     if not claims:
         return incumbent
     newest = max(_timeline(s) for s in claims)
@@ -223,8 +229,10 @@ def _elect(nodes: Mapping[str, NodeState], incumbent: str | None) -> str | None:
     return (declared or claims)[0].name if len(servers) == 1 else None
 
 
-def _may_succeed(claim: NodeState, held: NodeState | None) -> bool:
-    """Only a server of the same system can succeed the primary."""
+def _may_succeed(claim: NodeState, held: NodeState | None, history: History | None) -> bool:
+    """Only a server of the same system can succeed the primary, and none from before a promotion that was heard of."""
+    if history is not None and claim.proven is not None and history.descends_from(claim.proven.history):
+        return False
     known = held.identity if held else None
     return known is None or claim.identity is None or claim.identity.system == known.system
 
@@ -245,9 +253,7 @@ def _extend(
     return (*kept, (sent, position))
 
 
-def _refreshed(
-    nodes: dict[str, NodeState], ring: tuple[tuple[float, Position], ...]
-) -> dict[str, NodeState]:
+def _refreshed(nodes: dict[str, NodeState], ring: tuple[tuple[float, Position], ...]) -> dict[str, NodeState]:
     """Bring each replica's `fresh_at` up to date with the ring."""
     for state in nodes.values():
         fresh = _fresh_at(state.position, ring)

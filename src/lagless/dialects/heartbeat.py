@@ -16,6 +16,8 @@ from lagless.dialects.base import Heard, Row
 
 TABLE = "lagless_heartbeat"
 _READ = f"select system, beat from {TABLE} where id = 1"
+_COLUMNS = "(id smallint primary key, system varchar(32) not null, beat bigint not null)"
+_ONLY_ONCE = f"where not exists (select 1 from {TABLE} where id = 1)"
 _BEAT = f"update {TABLE} set beat = beat + 1 where id = 1"
 
 
@@ -51,10 +53,8 @@ class Heartbeat:
     def setup_statements(self) -> Sequence[str]:
         """Create the table and its row."""
         return (
-            f"create table if not exists {TABLE} "
-            "(id smallint primary key, system varchar(32) not null, beat bigint not null)",
-            f"insert into {TABLE} (id, system, beat) select 1, '{uuid4().hex}', 0 "
-            f"where not exists (select 1 from {TABLE} where id = 1)",
+            f"create table if not exists {TABLE} {_COLUMNS}",
+            f"insert into {TABLE} (id, system, beat) select 1, '{uuid4().hex}', 0 {_ONLY_ONCE}",
         )
 
     @staticmethod

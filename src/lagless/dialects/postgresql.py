@@ -27,6 +27,8 @@ _COLUMNS = """\
 out in_recovery boolean, out lsn pg_lsn, out received_tli integer, out receiver_pid integer, out timeline text,
  out insert_lsn pg_lsn, out fork_lsn pg_lsn, out system_identifier bigint, out instance text"""
 
+_AS_OWNER = "language sql volatile security definer set search_path = pg_catalog as"
+
 _CAPTURE = """\
 select pg_current_wal_flush_lsn(), pg_current_wal_insert_lsn(), current_setting('synchronous_commit'),
  substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"""
@@ -88,8 +90,7 @@ class PostgreSQL:
     def setup_statements(self) -> Sequence[str]:
         """Install the probe as a function that any role may call: no rights are granted but its answer."""
         return (
-            f"create or replace function public.{HELPER}({_COLUMNS}) returns record language sql volatile "
-            f"security definer set search_path = pg_catalog as $lagless$ {_PROBE} $lagless$",
+            f"create or replace function public.{HELPER}({_COLUMNS}) returns record {_AS_OWNER} $$ {_PROBE} $$",
             f"revoke all on function public.{HELPER}() from public",
             f"grant execute on function public.{HELPER}() to public",
         )

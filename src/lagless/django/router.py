@@ -14,7 +14,7 @@ from lagless.django import registry as registries
 from lagless.django.errors import ReadOnlyViolation, as_django
 from lagless.django.registry import Registry
 from lagless.django.testing import listed
-from lagless.django.tracking import open_blocks
+from lagless.django.tracking import anywhere, open_blocks
 from lagless.errors import LaglessError
 
 
@@ -32,7 +32,7 @@ class Router:
 
     def db_for_read(self, model: Any, **hints: Any) -> str | None:
         """Return the alias for a read: the replica this unit of work is bound to, if it still may be."""
-        if hints or open_blocks.wrappers:
+        if hints or (anywhere and open_blocks.wrappers):
             return self._read(model, hints)
         held: Any = current()
         try:  # flat and without questions, because it runs before each query: what is missing means the long way

@@ -18,6 +18,7 @@ class OpenBlocks(threading.local):
 
     def note(self, alias: str, wrapper: Any, *, inside: bool) -> None:
         """Remember or forget a connection."""
+        (anywhere.add if inside else anywhere.discard)(id(wrapper))
         if inside:
             self.wrappers = {**self.wrappers, alias: wrapper}
         elif self.wrappers.get(alias) is wrapper:
@@ -25,6 +26,8 @@ class OpenBlocks(threading.local):
 
 
 open_blocks = OpenBlocks()
+anywhere: set[int] = set()
+"""All threads' connections inside atomic(), by id: while it is empty, nobody needs to look at a thread-local."""
 
 
 class Writes:
