@@ -15,13 +15,14 @@ from lagless.context import Frame, Narrowing, current
 from lagless.core.balancer import BalancerName, Dice, balancer
 from lagless.core.config import CaptureMode, ClusterConfig
 from lagless.core.consistency import Level, OnStale, Policy
+from lagless.core.position import Position
 from lagless.core.selection import FALLBACKS, Choice, Decision, Reason, Terms, decide
 from lagless.core.session import Footprint, Session
 from lagless.core.topology import Node, Observation, Topology, capture, observe
 from lagless.dialects import Dialect, dialect_named
 from lagless.dialects.base import Row
 from lagless.errors import ConfigurationError, ConsistencyTimeout, PrimaryUnavailable, ReplicaUnavailable
-from lagless.events import Counts, Event, Kind, Listener, log
+from lagless.events import Counts, Event, Kind, Listener, log, logger
 from lagless.inflight import InFlight
 from lagless.monitor import Monitor, ProbeSource
 from lagless.news import news
@@ -29,6 +30,9 @@ from lagless.waiting import in_event_loop, pauses
 
 Asker = Callable[[str], tuple[Row | None, str | None]]
 """Runs a query on the primary, on the unit's own connection; returns its row and the server's system id."""
+
+_END = CaptureMode.INSERT
+"""How a capture is read to learn where the primary's log ends."""
 
 _clusters: weakref.WeakValueDictionary[str, Cluster] = weakref.WeakValueDictionary()
 
@@ -172,7 +176,11 @@ class Cluster:
 
     def _help_to_forget(self, footprint: Footprint, session: Session | None) -> None:
         """Ask for a primary position newer than this unit, by which a visitor's token may be dropped at its end."""
-        if self.monitor and session and not session.keyed and not footprint.incoming.empty and self.topology.primary:
+        if self.monitor is None or session is None or session.keyed or footprint.incoming.empty:
+            return
+        positions = [s.position for s in self.topology.replicas]
+        written = footprint.written
+        if self.topology.primary and all(p is not None and (written is None or p.covers(written)) for p in positions):
             self.monitor.hurry(self.topology.primary)
 
     def _pick(self, choice: Choice, footprint: Footprint, key: str | None) -> str:
@@ -190,7 +198,7 @@ class Cluster:
         policy = self.config.policy
         if choice.reason in FALLBACKS:
             self.emit(Kind.FELL_BACK, detail=choice.reason)
-            if policy.on_stale is OnStale.ERROR:
+            if policy.on_stale is OnStale.ERROR and choice.reason is not Reason.LEAVING:
                 raise ReplicaUnavailable(f"{choice.reason}; policy.on_stale is 'error'", choice.refused)
             if policy.on_stale is OnStale.WAIT and not in_event_loop():
                 raise ConsistencyTimeout(f"waited {policy.wait:g} s: {choice.reason}")
@@ -210,9 +218,25 @@ class Cluster:
 
     def writable(self, footprint: Footprint | None) -> str:
         """Return the primary for a write. Raises PrimaryUnavailable for two primaries or a zombie."""
-        written, history = footprint.written if footprint else None, self.topology.history
-        zombie = written is not None and history is not None and written.history.descends_from(history)
-        return self._primary(Reason.ZOMBIE if zombie else Reason.WRITE)
+        if footprint is not None and self._is_zombie_to(footprint):
+            self._await_successor(footprint)
+        return self._primary(Reason.WRITE)
+
+    def _is_zombie_to(self, footprint: Footprint) -> bool:
+        """Tell whether the session wrote on a newer timeline than the primary's."""
+        past = footprint.written.history if footprint.written else footprint.dirty
+        history = self.topology.history
+        return past is not None and history is not None and past.descends_from(history)
+
+    def _await_successor(self, footprint: Footprint) -> None:
+        """A session that knows of a promotion is news: look for the new primary. Raises PrimaryUnavailable."""
+        if self.monitor and not in_event_loop():
+            self.monitor.touch()
+            self.monitor.hurry()
+            for _ in pauses(self.config.probe_timeout):
+                if not self._is_zombie_to(footprint):
+                    return
+        self._primary(Reason.ZOMBIE)
 
     def _claims(self) -> dict[str, str]:
         return {s.name: s.error or f"role {s.role or 'unknown'}" for s in self.topology.nodes.values()}
@@ -237,8 +261,6 @@ class Cluster:
             self.topology = after = observe(before, seen)
         for kind, node, detail in news(before, after, seen):
             self.emit(kind, node, detail)
-            if kind is Kind.NODE_DOWN and node and node != after.primary:
-                self._cut(node)
         if self.monitor and after.nodes[seen.node].restarted > before.nodes[seen.node].restarted:
             self.monitor.hurry()  # what it lost, and whether it has caught up, shows against a newer primary position
 
@@ -249,9 +271,9 @@ class Cluster:
         if self.monitor:
             self.monitor.hurry(*([] if node == self.topology.primary else [node]))
 
-    def _cut(self, node: str) -> None:
-        """End reads that hang on a node that answers nobody; they run again elsewhere."""
-        if cut := self.in_flight.cut(node):
+    def frozen(self, node: str) -> None:
+        """End the reads that hang on a node that did not answer its probe in time; they run again elsewhere."""
+        if node != self.topology.primary and (cut := self.in_flight.cut(node)):
             self.emit(Kind.CUT_FROZEN, node, f"{cut} in flight")
 
     # -- own writes
@@ -262,12 +284,14 @@ class Cluster:
         if self.asker is None or footprint.in_flight or footprint.in_doubt:
             return False
         sent = time.monotonic()
+        mode = CaptureMode.INSERT if footprint.relaxed else CaptureMode(self.config.capture)
         try:
             row, system = self.asker(self.dialect.capture_statement())
-            mode, generation = CaptureMode(self.config.capture), self.config.generation
-            position = self.dialect.read_capture(row, mode, system, generation)
+            position, end = (self.dialect.read_capture(row, m, system, self.config.generation) for m in (mode, _END))
         except Exception as error:  # noqa: BLE001 - any failure leaves the write in doubt; the token says so
             self.emit(Kind.SETTLE_FAILED, self.topology.primary, type(error).__name__)
+            return False
+        if not self._plausible(footprint, end):
             return False
         if position is None or any(s.blind for s in self.topology.replicas):
             footprint.pin(time.time() + self.config.policy.pin_seconds, count)
@@ -282,6 +306,19 @@ class Cluster:
             self.topology = capture(self.topology, sent, position)
         if self.monitor:
             self.monitor.want(position)
+        return True
+
+    def _plausible(self, footprint: Footprint, end: Position | None) -> bool:
+        """Compare what the primary says with what the session carries: it may be a zombie, or restored."""
+        written = footprint.written
+        if written is None or end is None:
+            return True
+        if written.history.descends_from(end.history):
+            self.emit(Kind.SETTLE_FAILED, self.topology.primary, "on an older timeline than the session")
+            return False
+        if written.history == end.history and not end.covers(written):
+            self.emit(Kind.HISTORY_WENT_BACK, self.topology.primary, "was it restored? raise `generation` then")
+            footprint.written = None  # it means nothing any more: replaced, not merged
         return True
 
     # -- life
@@ -306,7 +343,10 @@ class Cluster:
         """Tell the listeners."""
         event = Event(kind, self.name, node, detail)
         for listener in self._listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:  # noqa: BLE001 - whoever listens must not stop what it listens to
+                logger.exception("a listener failed on %s", kind)
 
     def listen(self, listener: Listener) -> None:
         """Add a listener for events."""

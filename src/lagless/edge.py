@@ -107,6 +107,15 @@ def in_doubt(session: Session, clusters: Iterable[Cluster]) -> tuple[Mark, ...]:
     return tuple(marks.values())
 
 
+def _tell_outer(inner: Session) -> None:
+    """What a session inside another one wrote and saw belongs to both: a job that runs eagerly inside a request."""
+    held = current()
+    if held is None or held.session is None:
+        return
+    for mark in outcome(inner):
+        held.session.of(mark.cluster).absorb(mark)
+
+
 class session:  # noqa: N801 - reads as the statement it is: with session(token) as s
     """A unit of work outside a web request: `with session(token, key=user_id) as s: ...`, then `s.token()`.
 
@@ -126,7 +135,8 @@ class session:  # noqa: N801 - reads as the statement it is: with session(token)
         signer = default_signer()
         opened = open_tokens([self._token] if self._token else [], signer)
         self._session = begin(opened, signer, key=self._key)
-        frame.set(Frame(self._session, None, current()))
+        held = current()
+        frame.set(Frame(self._session, held.scope if held else None, held))
         return self._session
 
     def __exit__(
@@ -135,6 +145,7 @@ class session:  # noqa: N801 - reads as the statement it is: with session(token)
         self._leave()
         if self._session:
             settle(self._session)
+            _tell_outer(self._session)
 
     async def __aenter__(self) -> Session:
         return self.__enter__()
@@ -146,6 +157,8 @@ class session:  # noqa: N801 - reads as the statement it is: with session(token)
         for cluster in needs_settling(self._session) if self._session else ():
             footprint = self._session.of(cluster.name)  # type: ignore[union-attr]
             await cluster.in_thread(cluster.settle, footprint)
+        if self._session:
+            _tell_outer(self._session)
 
     @staticmethod
     def _leave() -> None:

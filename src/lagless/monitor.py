@@ -166,6 +166,7 @@ class Watch(threading.Thread):
         self._pace = Pace(last=-math.inf)
         self._idle = 0.0
         self._allowance = Allowance(time.monotonic())
+        self._pipe = threading.Lock()
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         os.set_blocking(self._reader, False)
@@ -173,8 +174,9 @@ class Watch(threading.Thread):
     def wake(self, *, now: bool = False) -> None:
         """Interrupt the sleep; `now` probes at once."""
         self._now = self._now or now
-        with contextlib.suppress(OSError):  # full: a wake is already on its way; closed: it has ended
-            os.write(self._writer, b"!")
+        with self._pipe, contextlib.suppress(OSError):  # full: a wake is already on its way
+            if self._writer >= 0:
+                os.write(self._writer, b"!")
 
     @property
     def lag(self) -> float:
@@ -187,9 +189,11 @@ class Watch(threading.Thread):
         self.wake()
 
     def abandon(self) -> None:
-        """In a forked child, where the thread does not exist: close its pipe."""
-        os.close(self._reader)
-        os.close(self._writer)
+        """Close the pipe: at the thread's end, or in a forked child, where the thread does not exist."""
+        with self._pipe:  # its numbers will be other descriptors' soon
+            os.close(self._reader)
+            os.close(self._writer)
+            self._reader = self._writer = -1
 
     def run(self) -> None:
         """Probe, sleep, again."""
@@ -214,6 +218,8 @@ class Watch(threading.Thread):
         except Exception as error:  # noqa: BLE001 - whatever a driver raises means: no answer
             probe.close()
             seen = Observation(node=self._node, sent=sent, error=type(error).__name__)
+            if isinstance(error, TimeoutError):
+                cluster.frozen(self._node)
         before = cluster.topology.nodes[self._node].position
         cluster.report(seen)
         state = cluster.topology.nodes[self._node]
@@ -227,7 +233,10 @@ class Watch(threading.Thread):
         declared = cluster.topology.nodes[self._node].declared
         heard = Heard(self._node, declared, sent, config.generation)
         helper = self._node in cluster.through_helper
+        cluster.through_helper.discard(self._node)  # until it has answered: it may have been dropped meanwhile
         row = probe.ask(dialect.probe_statements(declared, helper=helper), config.probe_timeout)
+        if helper:
+            cluster.through_helper.add(self._node)
         seen = dialect.read_probe(row, heard)
         if seen.position is None and not seen.unproven and not helper:
             return self._through_helper(cluster, probe, heard, seen)

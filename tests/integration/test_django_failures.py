@@ -59,7 +59,7 @@ def test_restarted_replica_is_read_over_new_connections(pg, notes):
     assert read_from("replica1", notes) == 3
     held = connections["replica1"].connection
     pg.nodes[1].restart()
-    until(lambda: the_cluster().topology.nodes["replica1"].restarted > connections["replica1"].opened)
+    until(lambda: the_cluster().topology.nodes["replica1"].restarted > 0)
     until(lambda: eligible("replica1"))
     assert read_from("replica1", notes) == 3
     assert connections["replica1"].connection is not held
@@ -179,8 +179,8 @@ def test_read_only_refusal_inside_replica_scope(notes):
             cursor.execute("insert into project_note (text) values ('no')")
 
 
-def test_recovery_conflict(pg, notes):
-    """A read that a standby cancels because replay must go on runs elsewhere."""
+def test_read_whose_backend_is_terminated(pg, notes):
+    """A read that is cut with its connection runs again."""
     from django.db import connections
 
     with lagless.session():
@@ -188,13 +188,33 @@ def test_recovery_conflict(pg, notes):
         with connections[held].cursor() as cursor:
             cursor.execute("select pg_backend_pid()")
             pid = cursor.fetchone()[0]
-        threading.Timer(
-            0.2, lambda: pg.nodes[1 + REPLICAS.index(held)].execute("select pg_terminate_backend(%s)", (pid,))
-        ).start()
+        node = pg.nodes[1 + REPLICAS.index(held)]
+        threading.Timer(0.2, node.execute, ("select pg_terminate_backend(%s)", (pid,))).start()
         with connections[held].cursor() as cursor:
             cursor.execute("select pg_sleep(0.5), 42")
             assert cursor.fetchone()[1] == 42
-            assert cursor.db.alias != held
+
+
+def test_recovery_conflict(pg, notes):
+    """A read that a standby cancels because replay must go on runs on the primary."""
+    from django.db import connections
+
+    for node in pg.replicas:
+        node.execute("alter system set max_standby_streaming_delay = 0")
+        node.execute("select pg_reload_conf()")
+    try:
+        with lagless.session():
+            held = note_table_alias()
+            change = "alter table project_tag alter column name type varchar(41)"
+            threading.Timer(0.2, pg.primary.execute, (change,)).start()
+            with connections[held].cursor() as cursor:
+                cursor.execute("select pg_sleep(1), count(*) from project_tag")
+                assert cursor.fetchone()[1] == 0
+                assert cursor.db.alias == "default"
+    finally:
+        for node in pg.replicas:
+            node.execute("alter system reset max_standby_streaming_delay")
+            node.execute("select pg_reload_conf()")
 
 
 def test_primary_down(pg, notes):

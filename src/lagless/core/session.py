@@ -63,6 +63,7 @@ class Footprint:
     """
 
     __slots__ = (
+        "_left",
         "_lock",
         "began",
         "begun",
@@ -77,8 +78,10 @@ class Footprint:
         "pinned_until",
         "read_primary",
         "read_replica",
+        "relaxed",
         "safe_request",
         "settled",
+        "version",
         "written",
         "written_at",
     )
@@ -98,6 +101,9 @@ class Footprint:
         self.read_primary = False
         self.read_replica = False
         self.safe_request = False
+        self.relaxed = False  # it may commit without waiting for the flush
+        self.version = 0
+        self._left = mark.nodes
         self.node: str | None = None
         self.cached: tuple[object, object, str] | None = None  # an adapter's last answer: (picture, scope, node)
         self._lock = threading.Lock()
@@ -116,7 +122,7 @@ class Footprint:
         """Count a write; call it before the write is sent."""
         with self._lock:
             self.begun += 1
-            self.cached = None
+            self._changed()
 
     def end_write(self, *, in_doubt: bool = False) -> None:
         """Say that a counted write's transaction is over; `in_doubt` if nobody knows whether it committed."""
@@ -128,25 +134,45 @@ class Footprint:
         """Take a counted write back: it was rolled back, or it was none."""
         with self._lock:
             self.begun -= 1
-            self.cached = None
+            self._changed()
 
     def saw_primary(self) -> None:
         """Note a read from the primary: what it showed, replicas may not show yet."""
         if not self.read_primary:
             self.read_primary = True
-            self.cached = None
+            self._changed()
 
     def choose(self, node: str) -> None:
-        """Bind this unit of work to a replica."""
-        self.node = node
-        self.nodes |= {node}
+        """Bind this unit of work to a replica, which is one it read before or known to hold all that those showed."""
+        if node != self.node:
+            self._left, self.node, self.nodes = self.nodes, node, frozenset((node,))
 
     def abandon(self) -> None:
         """Unbind from a replica that failed before it showed this unit anything."""
-        if self.node is not None and not self.read_replica and self.node not in self.incoming.nodes:
-            self.nodes -= {self.node}
+        if self.node is not None and not self.read_replica:
+            self.nodes = self._left
         self.node = None
+        self._changed()
+
+    def remember(self, picture: object, scope: object, node: str, version: int) -> None:
+        """Keep an adapter's answer, unless this unit has written or seen more since `version`."""
+        with self._lock:
+            if self.version == version:
+                self.cached = (picture, scope, node)
+
+    def _changed(self) -> None:
+        """What was answered before does not hold any more."""
+        self.version += 1
         self.cached = None
+
+    def absorb(self, mark: Mark) -> None:
+        """Take over what a session inside this one wrote and saw."""
+        with self._lock:
+            both = Mark(cluster=self.cluster, written=self.written, dirty=self.dirty, nodes=self.nodes).merge(mark)
+            self.written, self.dirty, self.nodes = both.written, both.dirty, both.nodes
+            self.pinned_until = max(self.pinned_until, mark.pinned_until)
+            self.node = None
+            self._changed()
 
     def settle(self, position: Position, count: int, now: float) -> None:
         """Take the primary's position, asked for after `count` writes had ended: it holds all this unit saw."""
@@ -155,9 +181,9 @@ class Footprint:
             self.written = self.written.merge(position) if self.written is not None and same else position
             self.settled = max(self.settled, count)
             self.written_at = now
-            self.nodes, self.node = frozenset(), None
+            self.nodes, self.node, self.read_replica = frozenset(), None, False
             self.dirty, self.read_primary = None, False  # not in_doubt: that arose while the primary was asked
-            self.cached = None
+            self._changed()
 
     def pin(self, until: float, count: int) -> None:
         """Pin to the primary until a Unix time, in seconds: the position of `count` ended writes cannot be told."""
@@ -165,12 +191,13 @@ class Footprint:
             self.pinned_until = max(self.pinned_until, until)
             self.settled = max(self.settled, count)
             self.dirty, self.read_primary = None, False
-            self.cached = None
+            self._changed()
 
     def mark(self, history: History | None, *, tracked: bool) -> Mark:
         """Return what the next unit of work must know. A `tracked` session also reads monotonically."""
         if self.unsettled or self.in_doubt or self.dirty or (tracked and self.read_primary):
-            doubt = self.dirty or history or History("")
+            known = {past for past in (history, self.written.history if self.written else None) if past is not None}
+            doubt = self.dirty or max(known, default=History(""))
             return Mark(cluster=self.cluster, dirty=doubt, pinned_until=self.pinned_until)
         nodes = self.nodes if tracked else frozenset()
         return Mark(cluster=self.cluster, written=self.written, nodes=nodes, pinned_until=self.pinned_until)

@@ -20,7 +20,7 @@ _MAY_WRITE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SIDE_EFFECTS = re.compile(
-    r"advisory_(?:xact_)?(?:un)?lock|\b(?:nextval|setval|lastval|pg_notify|get_lock|release_lock|release_all_locks"
+    r"\bcommit\s+prepared\b|advisory_(?:xact_)?(?:un)?lock|\b(?:nextval|setval|lastval|pg_notify|get_lock|release_lock|release_all_locks"
     r"|pg_logical_emit_message|txid_current|pg_current_xact_id)\s*\("
     r"|\bfor\s+(?:no\s+key\s+)?update\b|\bfor\s+(?:key\s+)?share\b|\block\s+in\s+share\s+mode\b"
     r"|^\s*(?:listen|notify|unlisten|lock)\b|\btemp(?:orary)?\s+table\b",
@@ -32,8 +32,18 @@ _CACHE = 4096
 @lru_cache(_CACHE)
 def may_write(sql: str) -> bool:
     """Tell whether a statement may write, by its text; when in doubt, yes: that costs one settle."""
-    several = ";" in sql.rstrip("; \n\t")  # the command tag will be the first one's alone
-    return several or not _READS.match(sql) or bool(_MAY_WRITE.match(sql)) or bool(_SIDE_EFFECTS.search(sql))
+    return is_several(sql) or not _READS.match(sql) or bool(_MAY_WRITE.match(sql)) or bool(_SIDE_EFFECTS.search(sql))
+
+
+def is_several(sql: str) -> bool:
+    """Tell whether a string may hold several statements, of which the command tag shows the first one's alone."""
+    return ";" in sql.rstrip("; \n\t")
+
+
+@lru_cache(_CACHE)
+def relaxes_durability(sql: str) -> bool:
+    """Tell whether commits may stop waiting for the flush from this statement on."""
+    return "synchronous_commit" in sql.lower()
 
 
 @lru_cache(_CACHE)
@@ -53,4 +63,4 @@ WRITING_NOT = frozenset(
 
 def tag_writes(tag: str) -> bool:
     """Tell whether a command tag, such as `INSERT 0 1`, stands for a write."""
-    return tag.partition(" ")[0] not in WRITING_NOT
+    return tag.partition(" ")[0] not in WRITING_NOT or tag == "COMMIT PREPARED"

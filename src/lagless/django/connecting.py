@@ -59,7 +59,11 @@ def probe_connection(cluster: Cluster, node: str, connection: Any) -> None:
     declared = cluster.topology.nodes[node].declared
     sent = time.monotonic()
     helper = node in cluster.through_helper
-    row = ask(connection, cluster.dialect.probe_statements(declared, helper=helper))
+    try:
+        row = ask(connection, cluster.dialect.probe_statements(declared, helper=helper))
+    except Exception:
+        cluster.through_helper.discard(node)  # it may have been dropped: the next connection asks plainly
+        raise
     heard = Heard(node, declared, sent, cluster.config.generation)
     seen = cluster.dialect.read_probe(row, heard)
     _remember(connection, seen)

@@ -48,8 +48,9 @@ def databases(
 def _named(replicas: Mapping[str, Mapping[str, Any]] | Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     if isinstance(replicas, Mapping):
         return dict(replicas)
-    if isinstance(replicas, str):
-        raise ConfigurationError(f"databases(): replicas {replicas!r} must map aliases to overrides, or list overrides")
+    if isinstance(replicas, str) or not isinstance(replicas, Sequence):
+        kind = type(replicas).__name__  # not its value, which may hold a password
+        raise ConfigurationError(f"databases(): replicas must map aliases to overrides, or list overrides, not {kind}")
     return {f"replica{number}": overrides for number, overrides in enumerate(replicas, 1)}
 
 

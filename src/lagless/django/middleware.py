@@ -20,6 +20,7 @@ from lagless.context import Frame, current, frame
 from lagless.core.session import Session
 from lagless.django.registry import Registry, registry
 from lagless.edge import begin, in_doubt, needs_settling, outcome, settle
+from lagless.errors import LaglessError
 from lagless.events import Kind
 from lagless.token import Opened, Signer
 
@@ -133,15 +134,33 @@ class Middleware:
     def _end(
         self, request: HttpRequest, response: HttpResponseBase, received: Received, session: Session
     ) -> HttpResponseBase:
-        late = response.streaming and request.method not in SAFE_METHODS
+        doubt = response.streaming and self._open_ended(request, session)
         if response.streaming:
             self._bind_stream(response, session)
-        if not session.footprints and not received.tokens and not late:
+        if not session.footprints and not received.tokens and not doubt:
             return response
-        marks = in_doubt(session, self._registry.clusters.values()) if late else outcome(session)
+        marks = in_doubt(session, self._registry.clusters.values()) if doubt else outcome(session)
         if marks or received.tokens:
             self._send(request, response, change(received, marks, self._signer, time.time()))
         return response
+
+    def _open_ended(self, request: HttpRequest, session: Session) -> bool:
+        """Tell whether a body that is still to be produced may write, or show what no token will tell of.
+
+        A session that reads monotonically is bound to its replica now, so that the token names it.
+        """
+        if request.method not in SAFE_METHODS:
+            return True
+        bound = Frame(session)
+        for cluster in self._registry.clusters.values():
+            if not cluster.tracks or not (session.keyed or cluster.name in session.marks):
+                continue
+            try:
+                if cluster.read(bound).node == cluster.topology.primary:
+                    return True
+            except LaglessError:
+                return True
+        return False
 
     def _send(self, request: HttpRequest, response: HttpResponseBase, told: Change) -> None:
         if not told:
@@ -173,11 +192,12 @@ class Middleware:
 
 
 def _bound(chunks: Iterator[bytes], session: Session) -> Iterator[bytes]:
-    iterator = iter(chunks)
+    iterator, bound = iter(chunks), Frame(session)
     while True:
-        held = frame.set(Frame(session))
+        held = frame.set(bound)
         try:
             chunk = next(iterator, None)
+            bound = current() or bound  # a scope may be open between the steps
         finally:
             frame.reset(held)
         if chunk is None:
@@ -186,11 +206,12 @@ def _bound(chunks: Iterator[bytes], session: Session) -> Iterator[bytes]:
 
 
 async def _abound(chunks: AsyncIterator[bytes], session: Session) -> AsyncIterator[bytes]:
-    iterator = aiter(chunks)
+    iterator, bound = aiter(chunks), Frame(session)
     while True:
-        held = frame.set(Frame(session))
+        held = frame.set(bound)
         try:
             chunk = await anext(iterator, None)
+            bound = current() or bound
         finally:
             frame.reset(held)
         if chunk is None:

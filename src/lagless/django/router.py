@@ -51,9 +51,13 @@ class Router:
         primary = cluster.config.primary.name
         if self._stays(cluster, primary, held):
             return primary
+        if held is None or held.session is None or open_blocks.wrappers:
+            return _choose(cluster, primary, held)
+        # What is kept was decided on this picture, with what the unit had done by now, or is not kept.
+        footprint, picture = held.session.of(cluster.name), cluster.topology
+        version = footprint.version
         alias = _choose(cluster, primary, held)
-        if held is not None and held.session is not None and not open_blocks.wrappers:
-            _remember(held, cluster, alias)
+        footprint.remember(picture, held.scope, alias, version)
         return alias
 
     def _stays(self, cluster: Cluster, primary: str, held: Frame | None) -> Reason | None:
@@ -77,9 +81,8 @@ class Router:
             return alias
         held = current()
         refuse_in_replica_scope(cluster, held)
-        footprint = held.session.footprints.get(cluster.name) if held and held.session else None
         try:
-            cluster.writable(footprint)
+            cluster.writable(held.session.of(cluster.name) if held and held.session else None)
         except LaglessError as error:
             raise as_django(error) from None
         return cluster.config.primary.name
@@ -157,13 +160,6 @@ def _choose(cluster: Cluster, primary: str, held: Frame | None) -> str:
     return primary if node == cluster.topology.primary or _snapshot_is_older(node, cluster, held) else node
 
 
-def _remember(held: Frame, cluster: Cluster, alias: str) -> None:
-    """Keep the answer for this unit's next read: it holds while picture, scope and footprint stay the same."""
-    session = held.session
-    if session is not None:
-        session.of(cluster.name).cached = (cluster.topology, held.scope, alias)
-
-
 def _lets_reads_out(block: Any, cluster: Cluster, held: Frame | None) -> bool:
     """Tell whether reads may leave a transaction on the primary: for a scope's sake, or by the rule for safe requests.
 
@@ -180,10 +176,12 @@ def _lets_reads_out(block: Any, cluster: Cluster, held: Frame | None) -> bool:
 
 
 def _snapshot_is_older(node: str, cluster: Cluster, held: Frame | None) -> bool:
-    """Tell whether the replica's connection is in a transaction that began before this unit's last write settled."""
+    """Tell whether the replica's connection is in a transaction whose snapshot may lack what the session wrote."""
     block = open_blocks.wrappers.get(node)
     footprint: Footprint | None = held.session.footprints.get(cluster.name) if held and held.session else None
-    return block is not None and footprint is not None and block.block_began < footprint.written_at
+    if block is None or footprint is None or footprint.written is None:
+        return False
+    return block.block_position is None or not block.block_position.covers(footprint.written)
 
 
 def _ask(delegate: Any, verb: str, *args: Any, **hints: Any) -> Any:

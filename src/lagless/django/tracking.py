@@ -33,28 +33,26 @@ anywhere: set[int] = set()
 class Writes:
     """Counts the writes that go through one connection into the footprint of the unit of work that sent them."""
 
-    __slots__ = ("_writer",)
+    __slots__ = ("_writers",)
 
     def __init__(self) -> None:
-        self._writer: Footprint | None = None
+        self._writers: list[Footprint] = []  # more than one only where sessions nest inside one transaction
 
     @property
     def pending(self) -> bool:
         """Whether a counted write's transaction is still open."""
-        return self._writer is not None
+        return bool(self._writers)
 
-    def before(self, footprint: Footprint, sql: object) -> bool:
+    def before(self, footprint: Footprint, sql: str) -> bool:
         """Count a statement that may write, before it is sent; tell whether this call counted it."""
-        if isinstance(sql, str) and not may_write(sql):
-            return False
-        return self.count(footprint)
+        return may_write(sql) and self.count(footprint)
 
     def count(self, footprint: Footprint) -> bool:
         """Count a write once a transaction."""
-        if self._writer is not None:
+        if any(writer is footprint for writer in self._writers):
             return False
         footprint.begin_write()
-        self._writer = footprint
+        self._writers.append(footprint)
         return True
 
     def after(
@@ -64,7 +62,8 @@ class Writes:
         if wrote:
             self.count(footprint)
         elif counted:
-            self.cancelled()
+            self._writers.remove(footprint)
+            footprint.cancel_write()
         if showed_rows and not wrote:
             footprint.saw_primary()
         if not open_transaction:
@@ -72,15 +71,13 @@ class Writes:
 
     def committed(self, *, in_doubt: bool = False) -> None:
         """The transaction is over."""
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.end_write(in_doubt=in_doubt)
+        while self._writers:
+            self._writers.pop().end_write(in_doubt=in_doubt)
 
     def cancelled(self) -> None:
         """The transaction was rolled back, or the statement was no write after all."""
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.cancel_write()
+        while self._writers:
+            self._writers.pop().cancel_write()
 
 
 def tracked_footprint(cluster: Cluster) -> Footprint | None:

@@ -12,7 +12,7 @@ from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
 
 from lagless.context import current
 from lagless.core.session import Footprint
-from lagless.dialects.statements import may_write, needs_primary
+from lagless.dialects.statements import may_write, needs_primary, relaxes_durability
 from lagless.django.errors import as_django
 from lagless.django.registry import Link
 from lagless.django.router import refuse_in_replica_scope
@@ -33,12 +33,15 @@ _IN_RECOVERY = "0A000"
 class _Routed(CursorWrapper):
     """What both kinds of cursor share."""
 
+    second_try = False
+    """Whether this cursor was opened to run again what another could not."""
+
     def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
         link: Link = self.db.link
         if link.is_primary:
             run = super()._execute  # type: ignore[misc]
             return self._on_primary(link, sql, lambda: run(sql, params))
-        if isinstance(sql, str) and needs_primary(sql):
+        if needs_primary(sql if isinstance(sql, str) else self._text(sql)):
             return self._refer(link, lambda other: other._execute(sql, params))  # noqa: SLF001
         line = self.db.line
         line.busy = True
@@ -70,6 +73,27 @@ class _Routed(CursorWrapper):
             link, lambda: run(procname, params, kparams), "callproc", procname, params, kparams
         )
 
+    def fetchone(self) -> Any:
+        """Fetch, as one that can be cut: a server-side cursor asks the server."""
+        return self._fetch(self.cursor.fetchone)
+
+    def fetchmany(self, *args: Any) -> Any:
+        """Fetch, as one that can be cut."""
+        return self._fetch(self.cursor.fetchmany, *args)
+
+    def fetchall(self) -> Any:
+        """Fetch, as one that can be cut."""
+        return self._fetch(self.cursor.fetchall)
+
+    def _fetch(self, fetch: Callable[..., Any], *args: Any) -> Any:
+        line = self.db.line
+        line.busy = not self.db.link.is_primary
+        try:
+            with self.db.wrap_database_errors:
+                return fetch(*args)
+        finally:
+            line.busy = False
+
     def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
         """Copy as the driver does; COPY ... FROM is a write, counted when it is begun."""
         link: Link = self.db.link
@@ -89,38 +113,53 @@ class _Routed(CursorWrapper):
     # -- the primary
 
     def _on_primary(self, link: Link, sql: Any, run: Run) -> Any:
+        held = current()
+        if held is None:
+            return run()
+        text = sql if isinstance(sql, str) else self._text(sql)
+        if held.scope is not None and may_write(text):
+            refuse_in_replica_scope(link.cluster, held)
         footprint = tracked_footprint(link.cluster)
         if footprint is None:
             return run()
+        return self._followed(link, footprint, text, run)
+
+    def _followed(self, link: Link, footprint: Footprint, sql: str, run: Run) -> Any:
+        """Run a statement on the primary and count what it was into the unit's footprint."""
         wrapper = self.db
-        if not isinstance(sql, str) or may_write(sql):
-            refuse_in_replica_scope(link.cluster, current())
+        footprint.relaxed = footprint.relaxed or relaxes_durability(sql)
+        alone = not wrapper.block_open
         counted = wrapper.writes.before(footprint, sql)
         try:
             result = run()
-        except DatabaseError as error:
-            self._failed_on_primary(link, error)
+        except BaseException as error:
+            self._failed_on_primary(link, error, alone=alone)
             raise
-        wrote = wrapper.wrote(self.cursor, sql, counted=counted)
         wrapper.writes.after(
             footprint,
             counted=counted,
-            wrote=wrote,
+            wrote=wrapper.wrote(self.cursor, sql, counted=counted),
             showed_rows=self.cursor.description is not None,
             open_transaction=wrapper.in_transaction(),
         )
         return result
 
-    def _failed_on_primary(self, link: Link, error: DatabaseError) -> None:
-        """Outside a transaction a failed statement wrote nothing, unless its answer was lost on the way."""
+    def _failed_on_primary(self, link: Link, error: BaseException, *, alone: bool) -> None:
+        """Outside a transaction a refused statement wrote nothing; one whose answer never came may have."""
         lost = _connection_lost(error)
-        if not self.db.in_transaction():
-            if lost:
+        if alone:
+            if lost or not isinstance(error, DatabaseError):
                 self.db.writes.committed(in_doubt=True)
             else:
                 self.db.writes.cancelled()
         if lost:
             link.cluster.failed(self.db.node, error)
+
+    def _text(self, sql: Any) -> str:
+        """Return the text of a statement that is not one: bytes, or a driver's composed SQL."""
+        if isinstance(sql, bytes):
+            return sql.decode(errors="replace")
+        return str(sql.as_string(self.cursor)) if hasattr(sql, "as_string") else str(sql)
 
     # -- a replica
 
@@ -142,11 +181,19 @@ class _Routed(CursorWrapper):
         elif state in _CONFLICT:
             target = primary_alias(link)
         elif _connection_lost(error):
-            target = reconnect(link, self.db) or forsake(link, self.db, error)
+            target = self._reconnect(link) or forsake(link, self.db, error)
         else:
             raise error
         link.cluster.emit(Kind.READ_MOVED, link.alias, type(error).__name__)
         return self._move(target, again)
+
+    def _reconnect(self, link: Link) -> str | None:
+        """Drop a connection that was ended alone, or by a restart that is over: once, then the node is to blame."""
+        if self.second_try or not link.cluster.topology.nodes[link.alias].alive:
+            return None
+        with contextlib.suppress(Exception):
+            self.db.close()
+        return link.alias
 
     @staticmethod
     def _count_write(link: Link) -> None:
@@ -158,7 +205,8 @@ class _Routed(CursorWrapper):
     def _move(self, alias: str, again: Callable[[Any], Any]) -> Any:
         """Go on as a cursor of another connection."""
         name = getattr(self.cursor, "name", None)
-        other = connections[alias].chunked_cursor() if name else connections[alias].cursor()
+        other: Any = connections[alias].chunked_cursor() if name else connections[alias].cursor()
+        other.second_try = True
         result = again(other)
         with contextlib.suppress(Exception):  # it may be as dead as its server
             self.cursor.close()
@@ -186,16 +234,6 @@ def saw_replica(link: Link) -> None:
 def primary_alias(link: Link) -> str:
     """Return the alias under which the link's cluster is written."""
     return link.cluster.config.primary.name
-
-
-def reconnect(link: Link, wrapper: Any) -> str | None:
-    """Drop a connection that its server's restart had ended already; the server of now may be asked anew."""
-    state = link.cluster.topology.nodes[link.alias]
-    if not state.alive or state.restarted <= wrapper.opened:
-        return None
-    with contextlib.suppress(Exception):
-        wrapper.close()
-    return link.alias
 
 
 def forsake(link: Link, wrapper: Any, error: BaseException) -> str:

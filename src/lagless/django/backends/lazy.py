@@ -55,10 +55,22 @@ class LazyBegin(Base):
         if self.in_atomic_block and not self.closed_in_transaction:
             self._connect_inside_block()
             return
-        wish, self._wish = self._wish, None
         super().connect()
+        wish, self._wish = self._wish, None
         if wish is not None and wish["autocommit"] != self.settings_dict["AUTOCOMMIT"]:
             super().set_autocommit(**wish)
+
+    def close(self) -> None:
+        """Close, and forget what was wished for: as with a connection, it goes with it."""
+        super().close()
+        if not self.in_atomic_block:
+            self._wish = None
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Between requests: a wish that nothing came of does not reach the next one."""
+        super().close_if_unusable_or_obsolete()
+        if self.connection is None and not self.in_atomic_block:
+            self._wish = None
 
     def _connect_inside_block(self) -> None:
         """Connect for atomic(), which entered while there was no connection and goes by the state it left."""

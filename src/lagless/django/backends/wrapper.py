@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
 
 from lagless.context import current
+from lagless.core.position import Position
 from lagless.dialects.statements import tag_writes
 from lagless.django import connecting
 from lagless.django.backends.cursor import RoutedCursor, RoutedDebugCursor, elsewhere
@@ -26,20 +27,23 @@ if TYPE_CHECKING:
 else:
     Base = object
 
+_PLACE = ("host", "hostaddr", "port", "service")
+_pool_nodes: dict[str, str] = {}
+"""To which node an alias's pool leads; pools are the process's, wrappers a thread's."""
+_pools_lock = threading.Lock()
+
 CONNECTION_ERRORS = (OperationalError, InterfaceError)
 
 
 class RoutedWrapper(LazyBegin, Base):
     """Mixed into a DatabaseWrapper, before it."""
 
-    opened = 0.0
-    """Monotonic time at which this connection began to be opened."""
-    block_began = 0.0
-    """Monotonic time at which the outermost atomic block of this connection was entered."""
+    block_position: Position | None = None
+    """What this replica was known to hold when the outermost atomic block was entered: its snapshot has no less."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.writes = Writes()
-        self._inside = False
+        self._inside = self._connecting = False
         self._node: str | None = None
         super().__init__(*args, **kwargs)
 
@@ -65,17 +69,32 @@ class RoutedWrapper(LazyBegin, Base):
 
     @in_atomic_block.setter
     def in_atomic_block(self, inside: bool) -> None:
-        if inside and not self._inside:
-            self.block_began = time.monotonic()
+        if inside and not self._inside and self.link is not None:
+            self.block_position = self.link.cluster.topology.nodes[self.alias].position
         self._inside = inside
         open_blocks.note(self.alias, self, inside=inside)
 
     # -- connecting
 
     def connect(self) -> None:
-        """Note when: a connection from before its server's restart is known to be dead."""
-        self.opened = time.monotonic()
-        super().connect()
+        """Connect, as one step: the primary is not looked for again in the middle."""
+        self._connecting = True
+        try:
+            self._renew_pool()
+            super().connect()
+        finally:
+            self._connecting = False
+
+    def _renew_pool(self) -> None:
+        """Close the pool of a primary that is none any more: what it holds would be written to."""
+        link = self.link
+        if link is None or not link.is_primary or not hasattr(self, "close_pool"):
+            return
+        primary = _primary_of(link)
+        with _pools_lock:
+            if _pool_nodes.setdefault(self.alias, primary) != primary:
+                self.close_pool()
+                _pool_nodes[self.alias] = primary
 
     @property
     def node(self) -> str:
@@ -92,20 +111,29 @@ class RoutedWrapper(LazyBegin, Base):
         if link is None or not link.is_primary:
             return super().get_connection_params()
         self._node = primary = _primary_of(link)
-        if primary == self.alias:
-            return self.own_connection_params()
-        server: Any = connections[primary]
-        params: dict[str, Any] = server.own_connection_params()
+        params = self.own_connection_params()
+        if primary != self.alias:  # the primary's own rights and options, at another place
+            server: Any = connections[primary]
+            place = server.own_connection_params()
+            params = {k: v for k, v in params.items() if k not in _PLACE} | {k: place[k] for k in _PLACE if k in place}
         return params
 
     def follow_primary(self) -> None:
         """Drop a connection to a server that is no longer the primary. Raises PrimaryUnavailable for two primaries."""
         link = self.link
-        if link is None or not link.is_primary or self._inside:
+        if link is None or not link.is_primary or self.connection is None or self._connecting:
             return
-        if self.connection is not None and self._node != _primary_of(link):
+        if self._node != _primary_of(link) and not self._in_use():
             self.close()
-            getattr(self, "close_pool", lambda: None)()
+
+    def _in_use(self) -> bool:
+        """Tell whether something would be torn apart: a block, a transaction, manual transaction management."""
+        return self.block_open or self.autocommit != self.settings_dict["AUTOCOMMIT"] or self.in_transaction()
+
+    @property
+    def block_open(self) -> bool:
+        """Whether statements belong together here, as far as is known without the connection, which may be dead."""
+        return self._inside or not self.autocommit or self.writes.pending
 
     def set_autocommit(self, *args: Any, **kwargs: Any) -> None:
         """Begin on the primary of now."""
@@ -142,19 +170,22 @@ class RoutedWrapper(LazyBegin, Base):
         try:
             return self._open_cursor(name)
         except CONNECTION_ERRORS as error:
-            if self.connection is None and self.link is not None:
+            if self.connection is None and self.link is not None and not _pool_exhausted(error):
                 self.link.cluster.failed(self.node, error)
             raise
 
     def _replica_cursor(self, link: Link, name: str | None) -> CursorWrapper:
         """Open a cursor; where the replica cannot be reached, or turns out to be behind, one of another node."""
         known = self.connection
+        self.line.busy = True  # a health check may hang as a read does
         try:
             cursor = self._watched_cursor(name)
         except CONNECTION_ERRORS:
             if self._inside:
                 raise
             return elsewhere(link, name)
+        finally:
+            self.line.busy = False
         if self.connection is known or self._inside:
             return cursor
         return cursor if _still_chosen(link) else elsewhere(link, name)
@@ -169,7 +200,7 @@ class RoutedWrapper(LazyBegin, Base):
 
     # -- what the driver says
 
-    def wrote(self, cursor: Any, sql: object, *, counted: bool) -> bool:
+    def wrote(self, cursor: Any, sql: str, *, counted: bool) -> bool:
         """Tell whether a statement that ran was a write; backends with command tags know better than its text."""
         return counted
 
@@ -209,6 +240,11 @@ def _primary_of(link: Link) -> str:
         raise as_django(error) from None
 
 
+def _pool_exhausted(error: BaseException) -> bool:
+    """Tell whether it was this process's own pool that had nothing to give: no news of the server."""
+    return type(error.__cause__).__module__.partition(".")[0] == "psycopg_pool"
+
+
 def _still_chosen(link: Link) -> bool:
     """Tell whether a read that chose this replica would choose it again, now that its new connection was probed."""
     held = current()
@@ -220,10 +256,10 @@ def _still_chosen(link: Link) -> bool:
     return link.cluster.read(held).node == link.alias
 
 
-def tagged(tag: str | None, *, counted: bool) -> bool:
+def tagged(tag: str | None, *, counted: bool, several: bool) -> bool:
     """Tell whether a command tag, or what was counted by the text, stands for a write."""
     if tag is None:
         return counted
     if tag_writes(tag):
         return True
-    return counted and tag.startswith(("SELECT", "EXPLAIN"))
+    return counted and (several or tag.startswith(("SELECT", "EXPLAIN")))

@@ -6,23 +6,24 @@ from typing import Any
 
 from django.db.backends.postgresql import base
 
+from lagless.dialects.statements import is_several
 from lagless.django.backends.wrapper import RoutedWrapper, tagged
 
-IDLE = 0
-"""PQTRANS_IDLE: no transaction is open."""
+OPEN = frozenset({1, 2, 3})
+"""PQTRANS_ACTIVE, INTRANS and INERROR; IDLE is 0, and 4 says that the connection is dead."""
 
 
 class DatabaseWrapper(RoutedWrapper, base.DatabaseWrapper):
     """PostgreSQL, routed."""
 
-    def wrote(self, cursor: Any, sql: object, *, counted: bool) -> bool:
+    def wrote(self, cursor: Any, sql: str, *, counted: bool) -> bool:
         """Ask the command tag; a SELECT that was counted for its text stays counted."""
-        return tagged(cursor.statusmessage, counted=counted)
+        return tagged(cursor.statusmessage, counted=counted, several=counted and is_several(sql))
 
     def in_transaction(self) -> bool:
         """Ask the driver: also right for a COMMIT sent as text."""
         connection = self.connection
-        return connection is not None and int(connection.info.transaction_status) != IDLE
+        return connection is not None and int(connection.info.transaction_status) in OPEN
 
     def _configure_connection(self, connection: Any) -> bool:
         """Probe each new physical connection; a pool calls this once for each, too."""
