@@ -31,6 +31,9 @@ from lagless.waiting import in_event_loop, pauses
 Asker = Callable[[str], tuple[Row | None, str | None]]
 """Runs a query on the primary, on the unit's own connection; returns its row and the server's system id."""
 
+Veto = Callable[[Frame | None], Reason | None]
+"""Says why a read stays on the primary whatever the replicas hold; None if nothing keeps it there."""
+
 _END = CaptureMode.INSERT
 """How a capture is read to learn where the primary's log ends."""
 
@@ -78,6 +81,8 @@ class Cluster:
         self.dialect: Dialect = dialect_named(config.dialect or "postgresql")
         self.topology = Topology.declared(config.primary, config.replicas)
         self.asker = asker
+        self.veto: Veto | None = None
+        """What only the adapter knows: open transactions, tests, the switch."""
         self.in_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread
         self.through_helper: set[str] = set()
         """Nodes whose position is asked for through the function that setup installs."""
@@ -130,6 +135,8 @@ class Cluster:
         scope = frame.scope.within(self.name) if frame and frame.scope else None
         session = frame.session if frame else None
         primary = self.topology.primary or ""
+        if self.veto is not None and (why := self.veto(frame)):
+            return Decision(primary, why)
         if session is None and (scope is None or scope.level is Level.SESSION):
             return Decision(primary, Reason.NO_SESSION)
         if session is not None and not session.routed and scope is None:
@@ -198,10 +205,13 @@ class Cluster:
         policy = self.config.policy
         if choice.reason in FALLBACKS:
             self.emit(Kind.FELL_BACK, detail=choice.reason)
-            if policy.on_stale is OnStale.ERROR and choice.reason is not Reason.LEAVING:
-                raise ReplicaUnavailable(f"{choice.reason}; policy.on_stale is 'error'", choice.refused)
-            if policy.on_stale is OnStale.WAIT and not in_event_loop():
-                raise ConsistencyTimeout(f"waited {policy.wait:g} s: {choice.reason}")
+        # Leaving a node that is gone is no lack of a replica: one read of the primary is how the session moves on.
+        if choice.reason not in FALLBACKS - {Reason.LEAVING}:
+            return self._primary(choice.reason)
+        if policy.on_stale is OnStale.ERROR:
+            raise ReplicaUnavailable(f"{choice.reason}; policy.on_stale is 'error'", choice.refused)
+        if policy.on_stale is OnStale.WAIT and not in_event_loop():
+            raise ConsistencyTimeout(f"waited {policy.wait:g} s: {choice.reason}")
         return self._primary(choice.reason)
 
     def _primary(self, reason: Reason) -> str:

@@ -345,3 +345,21 @@ def self_closing_create(models, n):
 
     models.Note.objects.create(text=str(n))
     connections.close_all()
+
+
+def test_explain_knows_what_django_knows(models):
+    """The decision that explain() shows is the one that a read gets: transactions, scopes, own writes."""
+    from django.db import transaction
+
+    import lagless.django
+
+    explain = lagless.django.cluster("default").explain
+    assert explain().reason == lagless.Reason.NO_SESSION
+    with lagless.session():
+        assert explain().reason == lagless.Reason.SESSION
+        with transaction.atomic():
+            assert explain().reason == lagless.Reason.IN_TRANSACTION
+        with lagless.replica():
+            assert explain().reason == lagless.Reason.REPLICA_SCOPE
+        models.Note.objects.create(text="x")
+        assert explain().reason == lagless.Reason.UNSETTLED

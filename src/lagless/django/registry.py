@@ -19,7 +19,7 @@ from lagless.cluster import Asker, Cluster
 from lagless.core.config import ClusterConfig, disjoint, parse_cluster
 from lagless.core.consistency import number
 from lagless.dialects.base import Row
-from lagless.django import connecting
+from lagless.django import connecting, vetoes
 from lagless.drivers.dbapi import as_text
 from lagless.edge import use_signer
 from lagless.errors import ConfigurationError
@@ -55,7 +55,6 @@ class Registry:
     share: float = 1.0
     opt_in: Callable[[Any], bool] | None = None
     key: Callable[[Any], str | None] | None = None
-    route_in_tests: bool = False
     signer: Signer | None = None
 
     @property
@@ -134,9 +133,12 @@ def build() -> Registry:
         share=share(),
         opt_in=_load_setting("LAGLESS_OPT_IN"),
         key=_load_setting("LAGLESS_KEY"),
-        route_in_tests=bool(getattr(settings, "LAGLESS_ROUTE_IN_TESTS", False)),
         signer=signer(max(c.config.token_seconds for c in clusters.values())),
     )
+
+
+def _route_in_tests() -> bool:
+    return bool(getattr(settings, "LAGLESS_ROUTE_IN_TESTS", False))
 
 
 def signer(max_age: float) -> Signer:
@@ -156,6 +158,8 @@ def _disabled() -> Registry:
     """Switched off: aliases are still known, so that replicas are neither read nor migrated."""
     try:
         clusters = {config.name: Cluster(config=config) for config in configs()}
+        for known in clusters.values():
+            known.veto = vetoes.disabled
     except ConfigurationError:
         return Registry(enabled=False)
     return Registry(enabled=False, clusters=clusters, links=_links(clusters.values()))
@@ -168,6 +172,7 @@ def _cluster(config: ClusterConfig) -> Cluster:
     config = connecting.with_dialect(config, dialect)
     cluster = Cluster(config=config, probes=connecting.probe, asker=_asker(alias))
     cluster.in_thread = _in_thread
+    cluster.veto = vetoes.for_cluster(cluster, route_in_tests=_route_in_tests())
     return cluster
 
 

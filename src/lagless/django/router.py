@@ -8,12 +8,10 @@ from django.db.utils import DEFAULT_DB_ALIAS
 
 from lagless.cluster import Cluster
 from lagless.context import Frame, current
-from lagless.core.selection import Reason
 from lagless.core.session import Footprint
 from lagless.django import registry as registries
 from lagless.django.errors import ReadOnlyViolation, as_django
 from lagless.django.registry import Registry
-from lagless.django.testing import listed
 from lagless.django.tracking import anywhere, open_blocks
 from lagless.errors import LaglessError
 
@@ -49,7 +47,7 @@ class Router:
         if known := _known(held, cluster):
             return known
         primary = cluster.config.primary.name
-        if self._stays(cluster, primary, held):
+        if cluster.veto is not None and cluster.veto(held):
             return primary
         if held is None or held.session is None or open_blocks.wrappers:
             return _choose(cluster, primary, held)
@@ -59,18 +57,6 @@ class Router:
         alias = _choose(cluster, primary, held)
         footprint.remember(picture, held.scope, alias, version)
         return alias
-
-    def _stays(self, cluster: Cluster, primary: str, held: Frame | None) -> Reason | None:
-        """Return why a read stays on the primary whatever the replicas hold."""
-        known = self._current()
-        if not known.enabled:
-            return Reason.DISABLED
-        block = open_blocks.wrappers.get(primary)
-        if block is not None and not _lets_reads_out(block, cluster, held):
-            return Reason.IN_TRANSACTION
-        if not known.route_in_tests and not listed(node.name for node in cluster.config.replicas):
-            return Reason.TEST
-        return None
 
     # -- writes
 
@@ -158,21 +144,6 @@ def _choose(cluster: Cluster, primary: str, held: Frame | None) -> str:
     except LaglessError as error:
         raise as_django(error) from None
     return primary if node == cluster.topology.primary or _snapshot_is_older(node, cluster, held) else node
-
-
-def _lets_reads_out(block: Any, cluster: Cluster, held: Frame | None) -> bool:
-    """Tell whether reads may leave a transaction on the primary: for a scope's sake, or by the rule for safe requests.
-
-    That rule is for the block that ATOMIC_REQUESTS put around a safe request that wrote nothing, if no other is open.
-    """
-    blocks = block.atomic_blocks
-    if blocks and blocks[0]._from_testcase:  # noqa: SLF001 - Django's mark for a test's own block
-        return False
-    scope = held.scope.within(cluster.name) if held and held.scope else None
-    if scope is not None and scope.replica_only:
-        return True
-    footprint = held.session.footprints.get(cluster.name) if held and held.session else None
-    return footprint is not None and footprint.safe_request and len(blocks) == 1
 
 
 def _snapshot_is_older(node: str, cluster: Cluster, held: Frame | None) -> bool:
