@@ -165,6 +165,7 @@ class Watch(threading.Thread):
         self._now = False
         self._pace = Pace(last=-math.inf)
         self._idle = 0.0
+        self._is_primary = False
         self._allowance = Allowance(time.monotonic())
         self._pipe = threading.Lock()
         self._reader, self._writer = os.pipe()
@@ -224,7 +225,8 @@ class Watch(threading.Thread):
         cluster.report(seen)
         state = cluster.topology.nodes[self._node]
         lag = estimate_lag(state.position, cluster.topology.ring, sent, self._pace.lag)
-        waiting = self._monitor.wanted_since() is not None
+        self._is_primary = cluster.topology.primary == self._node
+        waiting = self._wanted_since() is not None
         misses = self._pace.misses + 1 if waiting and state.position == before else 0
         self._pace = Pace(time.monotonic(), lag, misses)
 
@@ -282,7 +284,11 @@ class Watch(threading.Thread):
             return earliest
         if self._monitor.asleep:
             return None
-        return max(earliest, next_probe(self._pace, wanted_since=self._monitor.wanted_since(), idle=self._idle))
+        return max(earliest, next_probe(self._pace, wanted_since=self._wanted_since(), idle=self._idle))
+
+    def _wanted_since(self) -> float | None:
+        """Return since when a position is wanted of this node; the primary has them all."""
+        return None if self._is_primary else self._monitor.wanted_since()
 
     def _lost(self, probe: Probe) -> None:
         """The server ended the connection: whatever it had replayed, it may not have any more."""

@@ -278,3 +278,21 @@ def test_probe_of_a_wrong_database_is_an_observation(pg):
         with pytest.raises(TimeoutError):
             slow.ask(["select 1"], 0.3)
         assert time.monotonic() - began < 1.0
+
+
+def test_nobody_asks_the_primary_for_what_replicas_miss(pg, make, monkeypatch):
+    """While sessions wait for paused replicas, probing backs off there, and the primary is left alone."""
+    from lagless.monitor import Watch
+
+    cluster = make(idle_interval=0.5)
+    probes = []
+    real = Watch._probe
+    monkeypatch.setattr(Watch, "_probe", lambda watch, *args: probes.append(watch._node) or real(watch, *args))
+    pg.pause_replay()
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        pg.primary.execute("insert into t values (1)")
+        cluster.monitor.want(lagless.Lsn(cluster.topology.history, pg.primary.flush_lsn()))
+        time.sleep(0.02)
+    assert probes.count("primary") <= 8
+    assert probes.count("replica1") <= 30
