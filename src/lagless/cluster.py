@@ -11,31 +11,29 @@ import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypedDict, Unpack
 
-from lagless.context import Frame, Narrowing, current
+from lagless import routing, settling
+from lagless.context import Frame, current
 from lagless.core.balancer import BalancerName, Dice, balancer
 from lagless.core.config import CaptureMode, ClusterConfig
-from lagless.core.consistency import Level, OnStale, Policy
+from lagless.core.consistency import Level, Policy
+from lagless.core.observing import capture, observe
 from lagless.core.position import Position
-from lagless.core.selection import FALLBACKS, Choice, Decision, Reason, Terms, decide
-from lagless.core.session import Footprint, Session
-from lagless.core.topology import Node, Observation, Topology, capture, observe
+from lagless.core.selection import Decision, Reason
+from lagless.core.session import Footprint
+from lagless.core.topology import Node, Observation, Topology
 from lagless.dialects import Dialect, dialect_named
 from lagless.dialects.base import Row
-from lagless.errors import ConfigurationError, ConsistencyTimeout, PrimaryUnavailable, ReplicaUnavailable
+from lagless.errors import ConfigurationError
 from lagless.events import Counts, Event, Kind, Listener, log, logger
 from lagless.inflight import InFlight
 from lagless.monitor import Monitor, ProbeSource
 from lagless.news import news
-from lagless.waiting import in_event_loop, pauses
 
 Asker = Callable[[str], tuple[Row | None, str | None]]
 """Runs a query on the primary, on the unit's own connection; returns its row and the server's system id."""
 
 Veto = Callable[[Frame | None], Reason | None]
 """Says why a read stays on the primary whatever the replicas hold; None if nothing keeps it there."""
-
-_END = CaptureMode.INSERT
-"""How a capture is read to learn where the primary's log ends."""
 
 _clusters: weakref.WeakValueDictionary[str, Cluster] = weakref.WeakValueDictionary()
 
@@ -91,14 +89,14 @@ class Cluster:
         self._listeners: tuple[Listener, ...] = (log, self.counts, *listeners)
         self._lock = threading.Lock()
         self._turn = itertools.count()
-        self._balance = balancer(BalancerName(config.balancer), config.replicas)
+        self.balance = balancer(BalancerName(config.balancer), config.replicas)
         self.tracks = config.level is Level.SESSION
         """Whether sessions' writes are followed here: only level session promises something across requests."""
-        self._default_terms = self._terms(None)
+        self.default_terms = routing.terms(self, None)
         self.monitor = Monitor(self, probes) if probes else None
         _clusters[self.name] = self
 
-    # -- routing: pure, but for the bookkeeping of this unit of work
+    # -- routing
 
     def route(self, intent: str = "read") -> Decision:
         """Return where an operation of the running unit of work goes. `intent` is "read" or "write".
@@ -106,159 +104,24 @@ class Cluster:
         Raises PrimaryUnavailable, ReplicaUnavailable or ConsistencyTimeout where the policy leaves no node.
         """
         if intent == "write":
-            return Decision(self._primary(Reason.WRITE), Reason.WRITE)
+            return Decision(self.writable(None), Reason.WRITE)
         return self.read(current())
 
     def read(self, frame: Frame | None) -> Decision:
-        """Return where a read of this frame goes, and bind the unit of work to the replica chosen."""
-        scope = frame.scope.within(self.name) if frame and frame.scope else None
-        session = frame.session if frame else None
-        if session is None and (scope is None or scope.level is Level.SESSION):
-            return Decision(self._primary(Reason.NO_SESSION), Reason.NO_SESSION)
-        if session is not None and not session.routed and scope is None:
-            return Decision(self._primary(Reason.NOT_OPTED_IN), Reason.NOT_OPTED_IN)
-        footprint = session.of(self.name) if session else Footprint(self.name, time.monotonic())
-        terms = self._terms(scope) if scope else self._default_terms
-        if self.monitor:
-            self.monitor.touch()
-        choice = self._settled_choice(footprint, terms)
-        node = self._pick(choice, footprint, session.key if session else None)
-        self.counts.decisions[choice.reason] += 1
-        if choice.candidates and terms.level is Level.SESSION:
-            footprint.choose(node)
-            self._help_to_forget(footprint, session)
-        return Decision(node, choice.reason, choice.refused)
+        """Return where a read of this frame goes, and bind the unit of work to the replica. Raises as route() does."""
+        return routing.read(self, frame)
 
     def explain(self) -> Decision:
         """Return where a read would go right here, and why, without binding anything. Never raises."""
-        frame = current()
-        scope = frame.scope.within(self.name) if frame and frame.scope else None
-        session = frame.session if frame else None
-        primary = self.topology.primary or ""
-        if self.veto is not None and (why := self.veto(frame)):
-            return Decision(primary, why)
-        if session is None and (scope is None or scope.level is Level.SESSION):
-            return Decision(primary, Reason.NO_SESSION)
-        if session is not None and not session.routed and scope is None:
-            return Decision(primary, Reason.NOT_OPTED_IN)
-        footprint = session.of(self.name) if session else Footprint(self.name, time.monotonic())
-        choice = decide(self.topology, footprint, self._terms(scope), time.monotonic(), time.time())
-        node = footprint.node if footprint.node in choice.candidates else next(iter(choice.candidates), primary)
-        return Decision(node or primary, choice.reason, choice.refused)
-
-    def _settled_choice(self, footprint: Footprint, terms: Terms) -> Choice:
-        """Decide; where the policy allows, wait for a replica; say what the monitor should look for."""
-        choice = decide(self.topology, footprint, terms, time.monotonic(), time.time())
-        if choice.candidates:
-            return choice
-        self._look_for(footprint, choice.reason)
-        patience = self._patience(choice.reason)
-        if not patience or in_event_loop():
-            return choice
-        for _ in pauses(patience):
-            choice = decide(self.topology, footprint, terms, time.monotonic(), time.time())
-            if choice.candidates or choice.reason not in (*FALLBACKS, Reason.ZOMBIE):
-                break
-        return choice
-
-    def _patience(self, reason: Reason) -> float:
-        """Return for how many seconds a replica is worth waiting for: not at all while the quickest lags more."""
-        if reason is Reason.ZOMBIE:
-            return self.config.probe_timeout
-        if reason not in FALLBACKS:
-            return 0.0
-        wait, lag = self.config.policy.wait, self.monitor.least_lag() if self.monitor else 0.0
-        return wait if lag <= wait or self.config.policy.on_stale is OnStale.WAIT else 0.0
-
-    def _look_for(self, footprint: Footprint, reason: Reason) -> None:
-        """Ask the monitor for what would have changed this decision."""
-        if self.monitor is None:
-            return
-        if reason is Reason.ZOMBIE or reason is Reason.NONE_HEALTHY:
-            self.monitor.hurry()
-        elif reason is Reason.LEAVING and self.topology.primary:
-            self.monitor.hurry(self.topology.primary)
-        elif footprint.written is not None and not footprint.unsettled:
-            self.monitor.want(footprint.written)
-
-    def _help_to_forget(self, footprint: Footprint, session: Session | None) -> None:
-        """Ask for a primary position newer than this unit, by which a visitor's token may be dropped at its end."""
-        if self.monitor is None or session is None or session.keyed or footprint.incoming.empty:
-            return
-        positions = [s.position for s in self.topology.replicas]
-        written = footprint.written
-        if self.topology.primary and all(p is not None and (written is None or p.covers(written)) for p in positions):
-            self.monitor.hurry(self.topology.primary)
-
-    def _pick(self, choice: Choice, footprint: Footprint, key: str | None) -> str:
-        """Let the balancer choose, or the policy where there is nothing to choose from."""
-        if not choice.candidates:
-            return self._without_replica(choice)
-        if footprint.node in choice.candidates:
-            return footprint.node
-        if len(choice.candidates) == 1:
-            return choice.candidates[0]
-        dice = Dice(random.random(), next(self._turn), key, self.in_flight.load)  # noqa: S311 - not for secrets
-        return self._balance(choice.candidates, dice)
-
-    def _without_replica(self, choice: Choice) -> str:
-        policy = self.config.policy
-        if choice.reason in FALLBACKS:
-            self.emit(Kind.FELL_BACK, detail=choice.reason)
-        # Leaving a node that is gone is no lack of a replica: one read of the primary is how the session moves on.
-        if choice.reason not in FALLBACKS - {Reason.LEAVING}:
-            return self._primary(choice.reason)
-        if policy.on_stale is OnStale.ERROR:
-            raise ReplicaUnavailable(f"{choice.reason}; policy.on_stale is 'error'", choice.refused)
-        if policy.on_stale is OnStale.WAIT and not in_event_loop():
-            raise ConsistencyTimeout(f"waited {policy.wait:g} s: {choice.reason}")
-        return self._primary(choice.reason)
-
-    def _primary(self, reason: Reason) -> str:
-        name = self.topology.primary
-        if name is None:
-            raise PrimaryUnavailable("two servers claim to be the primary; stop one of them", self._claims())
-        if reason is Reason.ZOMBIE:
-            raise PrimaryUnavailable(
-                "the primary is on an older timeline than the session's last write; if a snapshot was restored, "
-                "raise `generation`",
-                self._claims(),
-            )
-        return name
+        return routing.explain(self, current())
 
     def writable(self, footprint: Footprint | None) -> str:
         """Return the primary for a write. Raises PrimaryUnavailable for two primaries or a zombie."""
-        if footprint is not None and self._is_zombie_to(footprint):
-            self._await_successor(footprint)
-        return self._primary(Reason.WRITE)
+        return routing.writable(self, footprint)
 
-    def _is_zombie_to(self, footprint: Footprint) -> bool:
-        """Tell whether the session wrote on a newer timeline than the primary's."""
-        past = footprint.written.history if footprint.written else footprint.dirty
-        history = self.topology.history
-        return past is not None and history is not None and past.descends_from(history)
-
-    def _await_successor(self, footprint: Footprint) -> None:
-        """A session that knows of a promotion is news: look for the new primary. Raises PrimaryUnavailable."""
-        if self.monitor and not in_event_loop():
-            self.monitor.touch()
-            self.monitor.hurry()
-            for _ in pauses(self.config.probe_timeout):
-                if not self._is_zombie_to(footprint):
-                    return
-        self._primary(Reason.ZOMBIE)
-
-    def _claims(self) -> dict[str, str]:
-        return {s.name: s.error or f"role {s.role or 'unknown'}" for s in self.topology.nodes.values()}
-
-    def _terms(self, scope: Narrowing | None) -> Terms:
-        config = self.config
-        level = scope.level if scope and scope.level else Level(config.level)
-        if level is Level.SESSION and not self.tracks:
-            level = Level.STRONG  # sessions are not followed here: only the primary keeps that promise
-        lag = scope.max_lag if scope and scope.max_lag is not None else config.policy.max_lag
-        only = scope.replica_only if scope else False
-        return Terms(level=level, max_lag=lag, replica_only=only, lag_limit=config.lag_limit)
+    def toss(self, key: str | None) -> Dice:
+        """Return the dice for one choice of the balancer."""
+        return Dice(random.random(), next(self._turn), key, self.in_flight.load)  # noqa: S311 - not for secrets
 
     # -- what was heard
 
@@ -290,46 +153,14 @@ class Cluster:
 
     def settle(self, footprint: Footprint) -> bool:
         """Learn the position of a unit's writes from the primary: one round trip. False leaves them in doubt."""
-        count = footprint.begun
-        if self.asker is None or footprint.in_flight or footprint.in_doubt:
-            return False
-        sent = time.monotonic()
-        mode = CaptureMode.INSERT if footprint.relaxed else CaptureMode(self.config.capture)
-        try:
-            row, system = self.asker(self.dialect.capture_statement())
-            position, end = (self.dialect.read_capture(row, m, system, self.config.generation) for m in (mode, _END))
-        except Exception as error:  # noqa: BLE001 - any failure leaves the write in doubt; the token says so
-            self.emit(Kind.SETTLE_FAILED, self.topology.primary, type(error).__name__)
-            return False
-        if not self._plausible(footprint, end):
-            return False
-        if position is None or any(s.blind for s in self.topology.replicas):
-            footprint.pin(time.time() + self.config.policy.pin_seconds, count)
-            self.emit(Kind.TIME_PINNED)
-        if position is None:
-            return True
-        if footprint.dirty is not None and footprint.dirty.system and footprint.dirty != position.history:
-            self.emit(Kind.WRITE_MAYBE_LOST, self.topology.primary, "the history changed while a write was in doubt")
-        footprint.settle(position, count, sent)
-        self.emit(Kind.SETTLED)
+        return settling.settle(self, footprint)
+
+    def learned(self, sent: float, position: Position) -> None:
+        """Fold in the primary's position that a session asked for at monotonic `sent`, and look for it."""
         with self._lock:
             self.topology = capture(self.topology, sent, position)
         if self.monitor:
             self.monitor.want(position)
-        return True
-
-    def _plausible(self, footprint: Footprint, end: Position | None) -> bool:
-        """Compare what the primary says with what the session carries: it may be a zombie, or restored."""
-        written = footprint.written
-        if written is None or end is None:
-            return True
-        if written.history.descends_from(end.history):
-            self.emit(Kind.SETTLE_FAILED, self.topology.primary, "on an older timeline than the session")
-            return False
-        if written.history == end.history and not end.covers(written):
-            self.emit(Kind.HISTORY_WENT_BACK, self.topology.primary, "was it restored? raise `generation` then")
-            footprint.written = None  # it means nothing any more: replaced, not merged
-        return True
 
     # -- life
 

@@ -190,11 +190,10 @@ class Watch(threading.Thread):
         self.wake()
 
     def abandon(self) -> None:
-        """Close the pipe: at the thread's end, or in a forked child, where the thread does not exist."""
-        with self._pipe:  # its numbers will be other descriptors' soon
-            os.close(self._reader)
-            os.close(self._writer)
-            self._reader = self._writer = -1
+        """Close the pipe; in a forked child, where the thread does not exist, without its lock, which may be held."""
+        reader, writer, self._reader, self._writer = self._reader, self._writer, -1, -1
+        os.close(reader)
+        os.close(writer)
 
     def run(self) -> None:
         """Probe, sleep, again."""
@@ -207,7 +206,8 @@ class Watch(threading.Thread):
                 self._sleep(probe, earliest)
         finally:
             probe.close()
-            self.abandon()
+            with self._pipe:  # its descriptors will be somebody else's soon
+                self.abandon()
 
     # -- one probe
 

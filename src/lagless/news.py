@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lagless.core.topology import Observation, Role, Topology, went_back
+from lagless.core.observing import went_back
+from lagless.core.topology import Observation, Role, Topology
 from lagless.events import Kind
 
 News = tuple[Kind, str | None, str]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from unit.builders import lsn
 
 from lagless.core.cadence import GROWTH, LEAST_GAP, PRECISION, Allowance, Pace, estimate_lag, next_probe
-from unit.builders import lsn
 
 IDLE = 0.5
 RING = ((1.0, lsn(10)), (2.0, lsn(20)), (3.0, lsn(30)))

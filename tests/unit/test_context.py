@@ -90,7 +90,7 @@ def test_bounded_takes_its_bound_along() -> None:
 @pytest.mark.parametrize("bound", [0, -1, "2", True])
 def test_a_bound_is_a_number_above_zero(bound: object) -> None:
     """The message names the field."""
-    with pytest.raises(ConfigurationError, match="consistency: max_lag: .* must be a number above 0"):
+    with pytest.raises(ConfigurationError, match=r"consistency: max_lag: .* must be a number above 0"):
         consistency("bounded", max_lag=bound)  # type: ignore[arg-type]
 
 

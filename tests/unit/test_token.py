@@ -1,0 +1,195 @@
+"""Tokens: round trips, and what is ignored."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from unit.builders import beat, history, lsn
+
+from lagless.core.position import History, Position
+from lagless.core.session import Mark
+from lagless.errors import ConfigurationError
+from lagless.token import MAX_BYTES, SKEW, Opened, Signer, merge
+
+NOW = 1_800_000_000.0
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+def signer(*keys: str | bytes, now: float = NOW, max_age: float = 3600.0) -> Signer:
+    """Return a signer whose clock stands still."""
+    return Signer(keys or ("key",), max_age=max_age, clock=lambda: now)
+
+
+def mark(cluster: str = "default", **fields: object) -> Mark:
+    """Return a mark."""
+    return Mark(cluster=cluster, **fields)  # type: ignore[arg-type]
+
+
+EXAMPLES = [
+    mark(written=lsn(0)),
+    mark(written=lsn(2**64 - 1, 2**31, generation=7)),
+    mark(written=beat(12)),
+    mark(written=dataclasses.replace(beat(12), history=History("007"))),
+    mark(dirty=history(3)),
+    mark(dirty=History("")),
+    mark(dirty=History("with.dots~and!marks", 1, 2)),
+    mark(nodes=frozenset({"replica1"})),
+    mark(nodes=frozenset({"replica1", "réplica ~2!+.", "-x", "_", "a.b"})),
+    mark(pinned_until=NOW + 15),
+    mark(written=lsn(5), nodes=frozenset({"r"}), pinned_until=NOW + 1),
+    mark(cluster="other-cluster_2", written=lsn(5)),
+]
+
+
+@pytest.mark.parametrize("given", EXAMPLES, ids=repr)
+def test_a_mark_survives_its_token(given: Mark) -> None:
+    """Nothing that routing needs is lost on the way."""
+    opened = signer().open(signer().seal([given]))
+    assert opened == Opened((given,), NOW)
+
+
+def test_marks_of_several_clusters_share_a_token() -> None:
+    """In one order, so that equal marks make equal tokens."""
+    marks = [mark("b", written=lsn(1)), mark("a", written=lsn(2))]
+    token = signer().seal(marks)
+    assert token == signer().seal(marks[::-1])
+    opened = signer().open(token)
+    assert opened is not None
+    assert set(opened.marks) == set(marks)
+
+
+def test_empty_marks_make_no_token() -> None:
+    """No cookie for nothing."""
+    assert signer().seal([]) == ""
+    assert signer().seal([mark(), mark("b")]) == ""
+
+
+def test_a_pin_is_never_shortened_by_rounding() -> None:
+    """Whole seconds, upwards."""
+    opened = signer().open(signer().seal([mark(pinned_until=NOW + 0.2)]))
+    assert opened is not None
+    assert opened.marks[0].pinned_until >= NOW + 0.2
+
+
+@pytest.mark.parametrize(
+    "position",
+    [lsn(0xFFFFFFFFFFFFFFFF, 99, system="18446744073709551615"), lsn(0x16B374D8_4800_0000, 3, system="7" * 20)],
+)
+def test_a_realistic_token_is_at_most_120_bytes(position: Position) -> None:
+    """20 digits of system id, 16 hexadecimal digits of LSN, a pin, and a replica's name."""
+    given = mark(written=position, nodes=frozenset({"replica-eu-west-1"}), pinned_until=NOW)
+    assert len(signer().seal([given])) <= 120
+
+
+@pytest.mark.parametrize("given", EXAMPLES, ids=repr)
+def test_a_token_fits_into_a_cookie_and_a_header_unquoted(given: Mark) -> None:
+    """No quotes, commas, semicolons, spaces or backslashes."""
+    token = signer().seal([given])
+    assert token.isascii()
+    assert not set(token) & set('",; \\=()<>@:/[]?{}\t')
+
+
+def test_a_token_does_not_name_the_key() -> None:
+    """Or anything else that is secret."""
+    assert "key" not in signer("key").seal([mark(written=lsn(1))])
+
+
+def test_every_changed_character_is_noticed() -> None:
+    """Forged or damaged: ignored."""
+    token = signer().seal([mark(written=lsn(12345), nodes=frozenset({"replica1"}))])
+    for i, was in enumerate(token):
+        for put in ("A", "b", "~", "!", "0"):
+            if put != was and not (i == len(token) - 1 and _same_bits(was, put)):
+                assert signer().open(token[:i] + put + token[i + 1 :]) is None, (i, put)
+
+
+def _same_bits(one: str, other: str) -> bool:
+    """Tell whether two last characters of unpadded base64 stand for the same bytes."""
+    return one in ALPHABET and other in ALPHABET and ALPHABET.index(one) >> 4 == ALPHABET.index(other) >> 4
+
+
+def test_every_truncation_is_noticed() -> None:
+    """At either end."""
+    token = signer().seal([mark(written=lsn(12345))])
+    for i in range(1, len(token) + 1):
+        assert signer().open(token[:-i]) is None
+        assert signer().open(token[i:]) is None
+
+
+def test_another_key_does_not_open_a_token() -> None:
+    """A foreign application's token is nobody's business here."""
+    assert signer("other").open(signer().seal([mark(written=lsn(1))])) is None
+
+
+def test_a_token_is_not_signed_with_the_bare_secret() -> None:
+    """Another use of the same secret can neither make nor read one."""
+    token = signer("key").seal([mark(written=lsn(1))])
+    body, _, signature = token.rpartition("~")
+    import base64
+    import hmac
+
+    bare = base64.urlsafe_b64encode(hmac.digest(b"key", body.encode(), "sha256")[:16]).decode().rstrip("=")
+    assert signature != bare
+
+
+def test_keys_rotate() -> None:
+    """The first seals, all open; a key that is gone opens nothing."""
+    old = signer("old").seal([mark(written=lsn(1))])
+    both = signer("new", "old")
+    assert both.open(old)
+    new = both.seal([mark(written=lsn(1))])
+    assert signer("new").open(new)
+    assert signer("old").open(new) is None
+    assert signer("new").open(old) is None
+
+
+def test_text_and_bytes_are_the_same_key() -> None:
+    """Settings hold either."""
+    assert signer(b"key").open(signer("key").seal([mark(written=lsn(1))]))
+
+
+@pytest.mark.parametrize("keys", [[], [""], ["a", b""]])
+def test_a_signer_needs_keys(keys: list[str | bytes]) -> None:
+    """An empty key signs for everybody."""
+    with pytest.raises(ConfigurationError, match="token keys: at least one key, none of them empty"):
+        Signer(keys)
+
+
+@pytest.mark.parametrize(("age", "opens"), [(0, True), (3600, True), (3601, False), (-SKEW, True), (-SKEW - 1, False)])
+def test_a_token_lives_for_its_time(age: float, *, opens: bool) -> None:
+    """Expired counts as none; a clock a little ahead is forgiven, the future is not."""
+    token = signer().seal([mark(written=lsn(1))])
+    assert (signer(now=NOW + age).open(token) is not None) is opens
+
+
+def test_an_oversized_token_is_not_even_read() -> None:
+    """Signed or not."""
+    nodes = frozenset(f"a-replica-with-a-long-name-{i:04}" for i in range(100))
+    token = signer().seal([mark(nodes=nodes)])
+    assert len(token) > MAX_BYTES
+    assert signer().open(token) is None
+
+
+def test_another_version_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token of a later lagless, made with the same key."""
+    monkeypatch.setattr("lagless.token.VERSION", "2")
+    token = signer().seal([mark(written=lsn(1))])
+    monkeypatch.undo()
+    assert signer().open(token) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "~", "~~~", "1~~", "1~a~b", "é", "\0", "1~t0~default!l!x", " ", "a" * MAX_BYTES, "\ud800"]
+)
+def test_nonsense_never_raises(text: str) -> None:
+    """Anybody can send anything."""
+    assert signer().open(text) is None
+
+
+def test_several_tokens_merge_by_cluster() -> None:
+    """Several tabs, several cookies."""
+    one = Opened((mark("a", written=lsn(1)), mark("b", nodes=frozenset({"r"}))), NOW)
+    other = Opened((mark("a", written=lsn(2)),), NOW)
+    assert set(merge([one, other])) == {mark("a", written=lsn(2)), mark("b", nodes=frozenset({"r"}))}
+    assert merge([]) == ()
