@@ -251,6 +251,15 @@ def test_explaining_never_raises() -> None:
         assert cluster.explain() == replace(cluster.explain(), node="", reason=Reason.NONE_COVERS)
 
 
+def test_explaining_knows_what_only_the_adapter_knows() -> None:
+    """Its veto comes first."""
+    cluster = ready()
+    cluster.veto = lambda held: Reason.IN_TRANSACTION if held else None
+    assert cluster.explain().reason is Reason.NO_SESSION
+    with unit():
+        assert (cluster.explain().node, cluster.explain().reason) == (PRIMARY, Reason.IN_TRANSACTION)
+
+
 def test_decisions_are_counted_by_reason() -> None:
     """For status and metrics."""
     cluster = ready()
@@ -277,6 +286,21 @@ def test_listeners_hear_what_changed() -> None:
     cluster.report(down(FIRST, 1.0, "ConnectionError"))
     assert heard == later == [Event(Kind.NODE_DOWN, "default", FIRST, "ConnectionError")]
     assert cluster.counts.events == {Kind.NODE_DOWN: 1}
+
+
+def test_a_listener_that_fails_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """The others still hear, and the failure is logged."""
+
+    def broken(event: Event) -> None:
+        raise LookupError
+
+    later: list[Event] = []
+    cluster, _ = made()
+    cluster.listen(broken)
+    cluster.listen(later.append)
+    cluster.report(down(FIRST, 1.0))
+    assert kinds(later) == [Kind.NODE_DOWN]
+    assert "a listener failed on node down" in caplog.text
 
 
 def test_a_failed_connection_is_an_observation_without_its_message() -> None:
@@ -451,6 +475,33 @@ def test_an_event_loop_is_never_blocked() -> None:
     assert asyncio.run(main()) == PRIMARY
 
 
+def test_in_an_event_loop_a_wait_that_cannot_be_waited_reads_the_primary() -> None:
+    """Nobody claims to have waited."""
+    cluster, _ = behind(on_stale="wait", wait=3600.0)
+
+    async def main() -> str:
+        with unit(mark(written=lsn(200))):
+            return cluster.route().node
+
+    assert asyncio.run(main()) == PRIMARY
+
+
+def test_leaving_a_replica_that_is_gone_reads_the_primary_whatever_the_policy() -> None:
+    """One read of the primary is how the session moves on."""
+    cluster, heard = made(policy=Policy(on_stale="error"))
+    healthy(cluster).report(down(FIRST, time.monotonic()))
+    with unit(mark(nodes=frozenset({FIRST}))):
+        assert (cluster.route().node, cluster.route().reason) == (PRIMARY, Reason.LEAVING)
+    assert heard[-1].detail == Reason.LEAVING
+
+
+def test_where_sessions_are_not_followed_level_session_means_the_primary() -> None:
+    """Nobody knows what this user wrote before."""
+    cluster = ready(level="eventual")
+    with unit(), consistency("session"):
+        assert (cluster.route().node, cluster.route().reason) == (PRIMARY, Reason.STRONG)
+
+
 def test_a_sessions_max_lag_comes_from_the_policy() -> None:
     """A replica of unknown age does not serve."""
     cluster, _ = made(policy=Policy(max_lag=2.0))
@@ -599,6 +650,32 @@ def test_a_doubt_of_the_same_or_of_no_known_history_is_just_settled(system: str)
     footprint = fresh(dirty=history(1, system=system))
     _, _, heard = settled(Asker(), footprint)
     assert kinds(heard) == [Kind.SETTLED]
+
+
+def test_a_commit_that_did_not_wait_for_its_flush_takes_the_insert_position() -> None:
+    """The adapter saw synchronous_commit being changed."""
+    footprint = fresh()
+    footprint.relaxed = True
+    settled(Asker(["0/64", "0/C8", "on", "00000001"]), footprint)
+    assert footprint.written == lsn(200)
+
+
+def test_a_zombie_settles_nothing() -> None:
+    """Its older timeline must not replace what the session knows (CORRECTNESS 13)."""
+    footprint = fresh(written=lsn(5, 2))
+    done, _, heard = settled(Asker(), footprint)
+    assert not done
+    assert footprint.written == lsn(5, 2)
+    assert heard == [Event(Kind.SETTLE_FAILED, "default", PRIMARY, "on an older timeline than the session")]
+
+
+def test_a_restored_primary_replaces_what_the_session_knows() -> None:
+    """Its log ends before the token: told loudly, and the token converges (CORRECTNESS 3)."""
+    footprint = fresh(written=lsn(500))
+    done, _, heard = settled(Asker(), footprint)
+    assert done
+    assert footprint.written == lsn(100)
+    assert kinds(heard) == [Kind.HISTORY_WENT_BACK, Kind.SETTLED]
 
 
 def test_two_writers_are_settled_together() -> None:

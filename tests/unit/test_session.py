@@ -92,6 +92,8 @@ def test_a_settle_does_not_clear_a_doubt_that_arose_meanwhile() -> None:
     unit.end_write(in_doubt=True)
     unit.settle(lsn(100), asked, 7.0)
     assert unit.in_doubt
+    unit.pin(0.0, unit.begun)
+    assert unit.unsettled == 0
     assert unit.mark(history(), tracked=True).dirty == history()
 
 
@@ -133,6 +135,34 @@ def test_a_pin_keeps_the_latest_end() -> None:
 
 
 # -- replicas
+
+
+def test_a_replica_chosen_after_another_stands_for_both() -> None:
+    """It was chosen because it holds all that the other showed."""
+    unit = footprint(nodes=frozenset({FIRST}))
+    unit.choose(SECOND)
+    assert (unit.node, unit.nodes) == (SECOND, {SECOND})
+
+
+def test_an_answer_is_kept_only_while_nothing_changed() -> None:
+    """Another thread may have written while the router decided."""
+    unit = footprint()
+    unit.remember("picture", None, FIRST, unit.version)
+    assert unit.cached == ("picture", None, FIRST)
+    before = unit.version
+    unit.begin_write()
+    unit.remember("picture", None, FIRST, before)
+    assert unit.cached is None
+
+
+def test_what_a_session_inside_did_belongs_to_the_outer_too() -> None:
+    """A job that runs eagerly inside a request."""
+    unit = footprint(written=lsn(5))
+    unit.choose(FIRST)
+    unit.absorb(mark(written=lsn(9), nodes=frozenset({SECOND}), pinned_until=7.0))
+    assert (unit.written, unit.nodes, unit.pinned_until, unit.node) == (lsn(9), {FIRST, SECOND}, 7.0, None)
+    unit.absorb(mark(dirty=history()))
+    assert (unit.written, unit.dirty) == (None, history())
 
 
 def test_an_abandoned_replica_that_showed_nothing_is_forgotten() -> None:
