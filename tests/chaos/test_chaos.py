@@ -45,6 +45,7 @@ class Client:
     def write(self):
         """Raise the own counter by one; a write that fails may or may not have happened."""
         from django.db import DatabaseError
+
         from project.models import Note
 
         wanted = self.written + 1
@@ -60,6 +61,7 @@ class Client:
     def read(self):
         """Read the own counter and everybody's; neither may be older than what was written or seen."""
         from django.db import DatabaseError, router
+
         from project.models import Note
 
         with lagless.session(self.token, key=self.number) as s:
