@@ -101,11 +101,13 @@ class Cluster:
     def route(self, intent: str = "read") -> Decision:
         """Return where an operation of the running unit of work goes. `intent` is "read" or "write".
 
-        Raises PrimaryUnavailable, ReplicaUnavailable or ConsistencyTimeout where the policy leaves no node.
+        Raises PrimaryUnavailable, ReplicaUnavailable or ConsistencyTimeout where the policy leaves no node, and
+        ReadOnlyViolation for a write inside `replica()`.
         """
+        frame = current()
         if intent == "write":
-            return Decision(self.writable(None), Reason.WRITE)
-        return self.read(current())
+            return routing.write(self, frame)
+        return self.read(frame)
 
     def read(self, frame: Frame | None) -> Decision:
         """Return where a read of this frame goes, and bind the unit of work to the replica. Raises as route() does."""
@@ -155,10 +157,10 @@ class Cluster:
         """Learn the position of a unit's writes from the primary: one round trip. False leaves them in doubt."""
         return settling.settle(self, footprint)
 
-    def learned(self, sent: float, position: Position) -> None:
-        """Fold in the primary's position that a session asked for at monotonic `sent`, and look for it."""
+    def learned(self, position: Position, sent: float, answered: float) -> None:
+        """Fold in the primary's position that a session asked for (monotonic times), and look for it."""
         with self._lock:
-            self.topology = capture(self.topology, sent, position)
+            self.topology = capture(self.topology, position, sent, answered)
         if self.monitor:
             self.monitor.want(position)
 
@@ -199,6 +201,11 @@ def _parsed(name: str, options: ClusterOptions) -> ClusterConfig:
         raise ConfigurationError(f"cluster {name!r}: primary is missing; give primary=Node(...)")
     settings: dict[str, Any] = {**options, "replicas": tuple(options.get("replicas", ()))}
     return ClusterConfig(name=name, **settings)
+
+
+def living_clusters() -> list[Cluster]:
+    """Return the clusters of this process."""
+    return list(_clusters.values())
 
 
 def cluster_named(name: str) -> Cluster | None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from types import TracebackType
 
-from lagless.cluster import Cluster, cluster_named
+from lagless.cluster import Cluster, cluster_named, living_clusters
 from lagless.context import Frame, current, frame
 from lagless.core.position import History
 from lagless.core.session import Mark, Session, trimmed
@@ -133,7 +133,7 @@ class session:  # noqa: N801 - reads as the statement it is: with session(token)
 
     def __enter__(self) -> Session:
         signer = default_signer()
-        opened = open_tokens([self._token] if self._token else [], signer)
+        opened = open_tokens([self._token] if self._token else [], signer, living_clusters())
         self._session = begin(opened, signer, key=self._key)
         held = current()
         frame.set(Frame(self._session, held.scope if held else None, held))

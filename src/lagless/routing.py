@@ -9,7 +9,7 @@ from lagless.context import Frame, Narrowing
 from lagless.core.consistency import Level, OnStale
 from lagless.core.selection import FALLBACKS, Choice, Decision, Reason, Terms, decide
 from lagless.core.session import Footprint, Session
-from lagless.errors import ConsistencyTimeout, PrimaryUnavailable, ReplicaUnavailable
+from lagless.errors import ConsistencyTimeout, PrimaryUnavailable, ReadOnlyViolation, ReplicaUnavailable
 from lagless.events import Kind
 from lagless.waiting import in_event_loop, pauses
 
@@ -34,6 +34,15 @@ def read(cluster: Cluster, frame: Frame | None) -> Decision:
         footprint.choose(node)
         _help_to_forget(cluster, footprint, session)
     return Decision(node, choice.reason, choice.refused)
+
+
+def write(cluster: Cluster, frame: Frame | None) -> Decision:
+    """Return where a write of this frame goes."""
+    scope = frame.scope.within(cluster.name) if frame and frame.scope else None
+    if scope is not None and scope.replica_only:
+        raise ReadOnlyViolation("a write inside replica(); move it out of the block or open primary() around it")
+    footprint = frame.session.of(cluster.name) if frame and frame.session else None
+    return Decision(writable(cluster, footprint), Reason.WRITE)
 
 
 def explain(cluster: Cluster, frame: Frame | None) -> Decision:

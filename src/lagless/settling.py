@@ -39,21 +39,23 @@ def settle(cluster: Cluster, footprint: Footprint) -> bool:
         return True
     if footprint.dirty is not None and footprint.dirty.system and footprint.dirty != position.history:
         cluster.emit(Kind.WRITE_MAYBE_LOST, cluster.topology.primary, "the history changed while a write was in doubt")
-    footprint.settle(position, count, sent)
+    answered = time.monotonic()
+    footprint.settle(position, count, answered)
     cluster.emit(Kind.SETTLED)
-    cluster.learned(sent, position)
+    cluster.learned(position, sent, answered)
     return True
 
 
 def _plausible(cluster: Cluster, footprint: Footprint, end: Position | None) -> bool:
     """Compare what the primary says with what the session carries: it may be a zombie, or restored."""
     written = footprint.written
-    if written is None or end is None:
+    if end is None:
         return True
-    if written.history.descends_from(end.history):
+    past = written.history if written else footprint.dirty
+    if past is not None and past.descends_from(end.history):
         cluster.emit(Kind.SETTLE_FAILED, cluster.topology.primary, "on an older timeline than the session")
         return False
-    if written.history == end.history and not end.covers(written):
+    if written is not None and written.history == end.history and not end.covers(written):
         cluster.emit(Kind.HISTORY_WENT_BACK, cluster.topology.primary, "was it restored? raise `generation` then")
         footprint.written = None  # it means nothing any more: replaced, not merged
     return True

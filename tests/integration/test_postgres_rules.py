@@ -111,6 +111,7 @@ def test_diverged_standby_is_refused(pg, make):
     until(lambda: cluster.topology.nodes["replica1"].position.value >= pg.nodes[1].replay_lsn())
     pg.primary.kill()
     pg.start("replica2")
+    until(lambda: cluster.topology.nodes["replica2"].alive)
     pg.promote("replica2", follow=False)
     pg.nodes[1].follow(pg.primary.host, pg.primary.port)
     until(lambda: cluster.topology.primary == "replica2")

@@ -485,7 +485,7 @@ class World(RuleBasedStateMachine):
         known = [footprint.dirty, footprint.written.history if footprint.written else None]
         if not any(past and past.descends_from(server.position.history) for past in known):  # else it is a zombie
             footprint.settle(server.position, footprint.begun, sent)
-            process.topology = capture(process.topology, sent, server.position)
+            process.topology = capture(process.topology, server.position, sent, self.tick())
 
     @invariant()
     def no_picture_goes_back_to_an_older_timeline(self) -> None:

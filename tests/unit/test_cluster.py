@@ -32,10 +32,12 @@ from lagless import (
     ConfigurationError,
     ConsistencyTimeout,
     Event,
+    History,
     Level,
     Node,
     Policy,
     PrimaryUnavailable,
+    ReadOnlyViolation,
     Reason,
     ReplicaUnavailable,
     Session,
@@ -729,3 +731,22 @@ def test_the_terms_of_the_default_level_are_made_once() -> None:
     assert cluster.default_terms.level is Level.SESSION
     assert cluster.default_terms.max_lag is None
     assert math.isfinite(cluster.default_terms.lag_limit)
+
+
+def test_a_write_inside_replica_is_refused() -> None:
+    """Also without an adapter."""
+    from lagless import replica
+
+    cluster = Cluster("plain", primary=Node("p"), replicas=[Node("r")])
+    with session(), replica(), pytest.raises(ReadOnlyViolation):
+        cluster.route("write")
+
+
+def test_a_zombie_does_not_settle_a_doubt_of_a_newer_timeline() -> None:
+    """The doubt stays what it is until a primary of that timeline is asked."""
+    cluster = Cluster("plain", primary=Node("p"), replicas=[Node("r")], dialect="postgresql")
+    cluster.asker = lambda _: (["0/100", "0/100", "on", "00000001"], "7")
+    footprint = Footprint("plain", 0.0, Mark(cluster="plain", dirty=History("7", 2)))
+    assert not cluster.settle(footprint)
+    assert footprint.dirty == History("7", 2)
+    assert cluster.counts.events["settle failed"] == 1

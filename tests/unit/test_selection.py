@@ -358,7 +358,8 @@ def test_a_standby_without_proof_has_no_position() -> None:
 
 def test_a_standby_on_another_history_than_the_session_is_named() -> None:
     """The two numbers do not compare."""
-    topology = picture(of_primary(100, 10, timeline=2, fork=90), of_replica(FIRST, 80, 10))
+    promoted = of_primary(100, 10, timeline=2, fork=90)
+    topology = picture(of_replica(PRIMARY, 90, 9), promoted, of_replica(FIRST, 80, 10))
     assert refusal(topology, footprint(written=lsn(95, 2))) == "on another history than the session"
 
 

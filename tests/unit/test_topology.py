@@ -206,7 +206,7 @@ def test_primary_since_wants_a_question_sent_later() -> None:
 
 def test_a_capture_is_a_primary_observation() -> None:
     """What a session learned from the primary helps everybody."""
-    topology = capture(picture(of_primary(100, 10), of_replica(FIRST, 150, 10)), 11, lsn(150))
+    topology = capture(picture(of_primary(100, 10), of_replica(FIRST, 150, 10)), lsn(150), sent=11, answered=11)
     assert topology.primary_since(10) == lsn(150)
     assert topology.nodes[FIRST].fresh_at == 11
 
@@ -214,13 +214,13 @@ def test_a_capture_is_a_primary_observation() -> None:
 def test_a_capture_of_another_history_changes_nothing() -> None:
     """The picture's history is the monitor's to change."""
     topology = steady()
-    assert capture(topology, 11, lsn(150, 2)) is topology
+    assert capture(topology, lsn(150, 2), sent=11, answered=11) is topology
 
 
 def test_a_capture_that_crossed_a_later_probe_is_left_out() -> None:
     """The ring is ordered by when was asked; a late answer to an early question adds nothing."""
     topology = picture(of_primary(100, 10), of_primary(200, 12))
-    assert capture(topology, 11, lsn(150)).ring == topology.ring
+    assert capture(topology, lsn(150), sent=11, answered=11).ring == topology.ring
 
 
 def test_a_primary_that_stands_before_where_it_was_went_back() -> None:
@@ -235,13 +235,28 @@ def test_a_primary_that_stands_before_where_it_was_went_back() -> None:
 
 def test_a_probe_that_a_capture_overtook_is_no_alarm() -> None:
     """The probe was asked first and shows less: that is order, not loss."""
-    topology = capture(picture(of_primary(100, 10)), 12, lsn(300))
+    topology = capture(picture(of_primary(100, 10)), lsn(300), sent=12, answered=12)
     assert not went_back(topology, of_primary(200, 11))
+
+
+def test_a_probe_sent_while_a_capture_was_under_way_is_no_alarm() -> None:
+    """It may have been answered before the capture was."""
+    topology = capture(picture(of_primary(100, 10)), lsn(300), sent=11, answered=13)
+    assert not went_back(topology, of_primary(200, 12))
+    assert went_back(topology, of_primary(200, 14))
+
+
+def test_a_fork_is_trusted_only_if_the_promotion_was_seen() -> None:
+    """A restarted primary says something else there; then a standby of the old timeline is refused altogether."""
+    seen = picture(of_replica(PRIMARY, 90, 9), of_primary(100, 10, timeline=2, fork=90))
+    assert seen.nodes[PRIMARY].fork == 90
+    assert observe(seen, of_primary(120, 11, timeline=2, fork=120, run="2")).nodes[PRIMARY].fork is None
+    assert picture(of_primary(100, 10, timeline=2, fork=90)).nodes[PRIMARY].fork is None
 
 
 def test_a_primary_may_flush_later_than_it_committed() -> None:
     """With synchronous_commit off an own write is ahead of the flush; the horizon, the insert end, covers it."""
-    topology = capture(picture(of_primary(100, 10)), 11, lsn(300))
+    topology = capture(picture(of_primary(100, 10)), lsn(300), sent=11, answered=11)
     assert not went_back(topology, of_primary(250, 12, horizon=300))
 
 

@@ -28,15 +28,16 @@ def observe(topology: Topology, seen: Observation) -> Topology:
     ring = topology.ring if primary == topology.primary else ()
     if state is not None and known is not None and seen.node == primary:
         ring = _extend(() if went_back(topology, seen) else ring, seen.sent, known)
-    return picture(_refreshed(nodes, ring), primary, history, ring)
+    return picture(_refreshed(nodes, ring), primary, history, ring, topology.captured)
 
 
-def capture(topology: Topology, sent: float, position: Position) -> Topology:
+def capture(topology: Topology, position: Position, sent: float, answered: float) -> Topology:
     """Return the picture after a session learned the primary's position from the primary itself."""
     if topology.history != position.history:
         return topology
     ring = _extend(topology.ring, sent, position)
-    return picture(_refreshed(dict(topology.nodes), ring), topology.primary, topology.history, ring)
+    nodes = _refreshed(dict(topology.nodes), ring)
+    return picture(nodes, topology.primary, topology.history, ring, max(answered, topology.captured))
 
 
 def went_back(topology: Topology, seen: Observation) -> bool:
@@ -45,7 +46,8 @@ def went_back(topology: Topology, seen: Observation) -> bool:
     last = topology.ring[-1][1] if topology.ring else None
     if end is None or last is None or seen.node != topology.primary or end.history != last.history:
         return False
-    return seen.sent > topology.ring[-1][0] and not end.covers(last)
+    # A probe that was sent while a session's question was under way may have been answered before it.
+    return seen.sent > max(topology.ring[-1][0], topology.captured) and not end.covers(last)
 
 
 def _heard(before: NodeState, seen: Observation) -> NodeState:
@@ -65,7 +67,7 @@ def _heard(before: NodeState, seen: Observation) -> NodeState:
         role=seen.role or before.declared,
         proven=proven,
         horizon=seen.horizon,
-        fork=seen.fork,
+        fork=_fork(before, seen) if same else None,
         blind=seen.position is None and not seen.unproven,
         identity=seen.identity,
         former=former,
@@ -73,6 +75,11 @@ def _heard(before: NodeState, seen: Observation) -> NodeState:
         ambiguous_until=seen.sent + AMBIGUOUS_SECONDS if alternates else before.ambiguous_until,
         fresh_at=-math.inf,
     )
+
+
+def _fork(before: NodeState, seen: Observation) -> int | None:
+    """Trust where a primary's timeline began only if it was seen to be promoted: a restart moves what it says."""
+    return before.fork if before.fork is not None or before.role is not Role.REPLICA else seen.fork
 
 
 def _elect(nodes: Mapping[str, NodeState], incumbent: str | None, history: History | None) -> str | None:

@@ -114,6 +114,7 @@ class Topology:
 
     `primary` is the node taken for the primary, None while two servers claim it and neither was it before. `ring`
     holds (sent, position) of primary observations, newest last: staleness is measured against it (CORRECTNESS 15).
+    `captured` is when a session's own question to the primary was last answered.
     """
 
     nodes: Mapping[str, NodeState]
@@ -121,6 +122,7 @@ class Topology:
     history: History | None = None
     ring: tuple[tuple[float, Position], ...] = ()
     replicas: tuple[NodeState, ...] = field(default=())
+    captured: float = -math.inf
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What pure functions of this picture have found: worked out once a picture, not once a read."""
 
@@ -152,11 +154,12 @@ def picture(
     primary: str | None,
     history: History | None,
     ring: tuple[tuple[float, Position], ...],
+    captured: float = -math.inf,
 ) -> Topology:
     """Return a topology of these parts."""
     # A declared primary that comes back as a standby has no name to be read under: its name means "the primary".
     replicas = tuple(s for s in nodes.values() if s.declared is Role.REPLICA)
-    return Topology(MappingProxyType(dict(nodes)), primary, history, ring, replicas)
+    return Topology(MappingProxyType(dict(nodes)), primary, history, ring, replicas, captured)
 
 
 def behind(state: NodeState, wanted: Position) -> int | None:

@@ -186,9 +186,21 @@ class RoutedWrapper(LazyBegin, Base):
             return elsewhere(link, name)
         finally:
             self.line.busy = False
+        if self.promoted() and not self._inside:
+            return self._leave_promoted(link, name)
         if self.connection is known or self._inside:
             return cursor
         return cursor if _still_chosen(link) else elsewhere(link, name)
+
+    def _leave_promoted(self, link: Link, name: str | None) -> CursorWrapper:
+        """The connection itself says that its server is no standby any more: news, at no cost."""
+        if link.cluster.monitor is not None:
+            link.cluster.monitor.hurry()
+        return elsewhere(link, name)
+
+    def promoted(self) -> bool:
+        """Tell whether the server of a replica's connection says that it is a primary now."""
+        return False
 
     def make_cursor(self, cursor: Any) -> CursorWrapper:
         """Return a cursor that sees writes and runs failed reads again."""

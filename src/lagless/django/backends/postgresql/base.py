@@ -25,6 +25,11 @@ class DatabaseWrapper(RoutedWrapper, base.DatabaseWrapper):
         connection = self.connection
         return connection is not None and int(connection.info.transaction_status) in OPEN
 
+    def promoted(self) -> bool:
+        """Ask the driver: the server reports `in_hot_standby` with each change (PostgreSQL 14 and newer)."""
+        connection = self.connection
+        return connection is not None and connection.info.parameter_status("in_hot_standby") == "off"
+
     def _configure_connection(self, connection: Any) -> bool:
         """Probe each new physical connection; a pool calls this once for each, too."""
         changed = bool(super()._configure_connection(connection))  # type: ignore[misc]
