@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -79,3 +79,44 @@ def pg(project: PostgresCluster) -> Iterator[PostgresCluster]:
 def cluster(pg: PostgresCluster) -> Any:
     """lagless's cluster over the servers."""
     return the_cluster()
+
+
+@pytest.fixture
+def using_database(pg: PostgresCluster) -> Iterator[Callable[..., None]]:
+    """Change settings of an alias for one test."""
+    from django.db import connections
+
+    from lagless.django.registry import reset
+
+    kept: dict[str, dict[str, Any]] = {}
+
+    def change(alias: str = "default", **settings: Any) -> None:
+        connections.close_all()
+        kept[alias] = dict(connections[alias].settings_dict)
+        connections.settings[alias].update(settings)
+        del connections[alias]
+        reset()
+        hear()
+
+    yield change
+    for alias, settings in kept.items():
+        connections[alias].close()
+        connections.settings[alias].clear()
+        connections.settings[alias].update(settings)
+        del connections[alias]
+    reset()
+
+
+@pytest.fixture
+def pooled(using_database: Callable[..., None]) -> Iterator[None]:
+    """One connection an alias, out of psycopg's pools."""
+    pytest.importorskip("psycopg_pool")
+    from django.db import connections
+
+    pool = {"min_size": 1, "max_size": 1}
+    for alias in ("default", *REPLICAS):
+        using_database(alias, CONN_MAX_AGE=0, OPTIONS={**connections.settings[alias]["OPTIONS"], "pool": pool})
+    yield
+    connections.close_all()
+    for alias in ("default", *REPLICAS):
+        connections[alias].close_pool()

@@ -19,32 +19,6 @@ def browser():
     return Client
 
 
-@pytest.fixture
-def using_database():
-    """Change settings of the `default` alias for one test."""
-    from django.db import connections
-
-    from lagless.django.registry import reset
-
-    kept = {}
-
-    def change(alias="default", **settings):
-        connections.close_all()
-        kept[alias] = dict(connections.settings[alias])
-        connections.settings[alias].update(settings)
-        del connections[alias]
-        reset()
-        hear()
-
-    yield change
-    for alias, settings in kept.items():
-        connections.close_all()
-        connections.settings[alias].clear()
-        connections.settings[alias].update(settings)
-        del connections[alias]
-    reset()
-
-
 @pytest.mark.parametrize("switch", ["setting", "environment"])
 def test_kill_switch(browser, monkeypatch, switch):
     """LAGLESS_ENABLED off: everything to the primary, no cookie, no monitor."""

@@ -15,6 +15,7 @@ urlpatterns = [
     path("atomic-state", views.atomic_state),
     path("nested-atomic", views.nested_atomic),
     path("stream", views.stream),
+    path("stream-scope", views.stream_scope),
     path("stream-write", views.stream_write),
     path("astream", views.astream),
     path("apost", views.apost),

@@ -6,6 +6,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection, router, transaction
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 
+import lagless
 from project.models import Note
 
 
@@ -82,6 +83,17 @@ def stream(request):
     def body():
         yield where()
         yield f" {Note.objects.count()}"
+
+    return StreamingHttpResponse(body())
+
+
+def stream_scope(request):
+    """Read inside a scope that stays open from one step of the body to the next."""
+
+    def body():
+        with lagless.primary():
+            yield where()
+            yield f" {where()}"
 
     return StreamingHttpResponse(body())
 
