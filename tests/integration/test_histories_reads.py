@@ -116,3 +116,12 @@ def test_scope_across_the_steps_of_a_streamed_body():
     assert Client().get("/stream-scope").getvalue() == b"default default"
     with lagless.session():
         assert note_table_alias() in REPLICAS
+
+
+def test_bounded_answers_do_not_outlive_their_bound(pg, notes):
+    """A bound in seconds passes without news: nobody is heard any more, and the same unit of work is refused."""
+    with lagless.session(), lagless.consistency("bounded", max_lag=1.0):
+        until(lambda: note_table_alias() in REPLICAS)
+        the_cluster().monitor.stop()
+        the_cluster().monitor.closed = True
+        until(lambda: note_table_alias() == "default", seconds=3.0)

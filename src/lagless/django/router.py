@@ -8,6 +8,7 @@ from django.db.utils import DEFAULT_DB_ALIAS
 
 from lagless.cluster import Cluster
 from lagless.context import Frame, current
+from lagless.core.selection import Reason
 from lagless.core.session import Footprint
 from lagless.django import registry as registries
 from lagless.django.errors import ReadOnlyViolation, as_django
@@ -50,12 +51,13 @@ class Router:
         if cluster.veto is not None and cluster.veto(held):
             return primary
         if held is None or held.session is None or open_blocks.wrappers:
-            return _choose(cluster, primary, held)
+            return _choose(cluster, primary, held)[0]
         # What is kept was decided on this picture, with what the unit had done by now, or is not kept.
         footprint, picture = held.session.of(cluster.name), cluster.topology
         version = footprint.version
-        alias = _choose(cluster, primary, held)
-        footprint.remember(picture, held.scope, alias, version)
+        alias, lasts = _choose(cluster, primary, held)
+        if lasts:
+            footprint.remember(picture, held.scope, alias, version)
         return alias
 
     # -- writes
@@ -137,13 +139,15 @@ def _known(held: Frame | None, cluster: Cluster) -> str | None:
     return answer[2] if answer[0] is cluster.topology and answer[1] is held.scope else None
 
 
-def _choose(cluster: Cluster, primary: str, held: Frame | None) -> str:
-    """Return the alias for a read that nothing keeps on the primary."""
+def _choose(cluster: Cluster, primary: str, held: Frame | None) -> tuple[str, bool]:
+    """Return the alias for a read that nothing keeps on the primary, and whether it lasts as long as the picture."""
     try:
-        node = cluster.read(held).node
+        decision = cluster.read(held)
     except LaglessError as error:
         raise as_django(error) from None
-    return primary if node == cluster.topology.primary or _snapshot_is_older(node, cluster, held) else node
+    node = decision.node
+    stays = node == cluster.topology.primary or _snapshot_is_older(node, cluster, held)
+    return primary if stays else node, decision.reason is not Reason.BOUNDED  # a bound in seconds passes by itself
 
 
 def _snapshot_is_older(node: str, cluster: Cluster, held: Frame | None) -> bool:
