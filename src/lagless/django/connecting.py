@@ -72,7 +72,10 @@ def probe_connection(cluster: Cluster, node: str, connection: Any) -> None:
 
 
 def ask(connection: Any, statements: Sequence[str]) -> Row | None:
-    """Run statements through the driver's own cursor; return the last one's row as text."""
+    """Run statements through the driver's own cursor; return the last one's row as text.
+
+    They are lagless's own, not the application's to count or to log.
+    """
     cursor, row = connection.cursor(), None
     try:
         for statement in statements:
@@ -90,4 +93,7 @@ def _remember(connection: Any, seen: Observation) -> None:
 
 def system_of(connection: Any) -> str | None:
     """Return the system id that a physical connection's probe told."""
-    return _systems.get(connection)
+    try:
+        return _systems.get(connection)
+    except TypeError:  # a driver whose connections cannot be referred to weakly, and whose positions need no system
+        return None

@@ -20,7 +20,6 @@ from lagless.core.config import ClusterConfig, disjoint, parse_cluster
 from lagless.core.consistency import number
 from lagless.dialects.base import Row
 from lagless.django import connecting, vetoes
-from lagless.drivers.dbapi import as_text
 from lagless.edge import use_signer
 from lagless.errors import ConfigurationError
 from lagless.token import Signer
@@ -182,11 +181,9 @@ def _asker(alias: str) -> Asker:
         wrapper.ensure_connection()
         if not wrapper.get_autocommit():
             raise RuntimeError("the transaction is still open")
-        # The driver's own cursor: the query is ours, not one of the application's to count or log.
-        with wrapper.wrap_database_errors, wrapper.connection.cursor() as cursor:
-            cursor.execute(statement)
-            row = cursor.fetchone()
-        return (as_text(row) if row else None), connecting.system_of(wrapper.connection)
+        with wrapper.wrap_database_errors:
+            row = connecting.ask(wrapper.connection, [statement])
+        return row, connecting.system_of(wrapper.connection)
 
     return ask
 
