@@ -178,6 +178,7 @@ def test_connection_pool(pg, browser, using_database):
         pg.resume_replay()
         until(lambda: visitor.get("/read").json()["alias"] in REPLICAS)
     finally:
+        connections.close_all()  # first: giving a connection back makes a pool where there is none
         for alias in ("default", *REPLICAS):
             connections[alias].close_pool()
 
