@@ -157,3 +157,20 @@ def test_the_newest_timeline_wins(pg, notes):
             decision = the_cluster().explain()
     assert pg.primary.execute("select count(*) from project_note") == [(1,)]
     assert decision.refused["replica1"] == "is a primary itself"
+
+
+def test_a_connection_tells_of_a_promotion_by_itself(pg, notes):
+    """Between two probes, the open connection to a promoted replica is left without a question asked."""
+    from django.db import connections
+
+    cluster = the_cluster()
+    with lagless.session():
+        assert notes.using("replica1").count() == 0
+    for watch in cluster.monitor._watches.values():
+        watch._idle = 3600.0
+    pg.promote("replica1", follow=False)
+    with connections["replica1"].cursor() as cursor:
+        cursor.execute("select 1")  # the answer brings the news
+    with lagless.session(), connections["replica1"].cursor() as cursor:
+        assert cursor.db.alias == "default"
+    until(promoted)

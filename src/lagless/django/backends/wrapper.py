@@ -12,6 +12,7 @@ from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
 
 from lagless.context import current
 from lagless.core.position import Position
+from lagless.core.topology import Role
 from lagless.dialects.statements import tag_writes
 from lagless.django import connecting
 from lagless.django.backends.cursor import RoutedCursor, RoutedDebugCursor, elsewhere
@@ -186,11 +187,15 @@ class RoutedWrapper(LazyBegin, Base):
             return elsewhere(link, name)
         finally:
             self.line.busy = False
-        if self.promoted() and not self._inside:
+        if not self._inside and self._was_promoted(link):
             return self._leave_promoted(link, name)
         if self.connection is known or self._inside:
             return cursor
         return cursor if _still_chosen(link) else elsewhere(link, name)
+
+    def _was_promoted(self, link: Link) -> bool:
+        """Tell whether a node that was heard as a standby is none; a test's mirror never was one."""
+        return link.cluster.topology.nodes[link.alias].role is Role.REPLICA and self.promoted()
 
     def _leave_promoted(self, link: Link, name: str | None) -> CursorWrapper:
         """The connection itself says that its server is no standby any more: news, at no cost."""
