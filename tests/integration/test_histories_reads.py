@@ -125,3 +125,4 @@ def test_bounded_answers_do_not_outlive_their_bound(pg, notes):
         the_cluster().monitor.stop()
         the_cluster().monitor.closed = True
         until(lambda: note_table_alias() == "default", seconds=3.0)
+        assert the_cluster().explain().reason == lagless.Reason.NONE_FRESH

@@ -136,8 +136,12 @@ def test_end_of_the_probe_connection_discards_the_position(pg, make):
     """The monitor hears a crash at once, long before its next probe is due."""
     cluster = make(idle_interval=30.0)
     until(lambda: cluster.topology.nodes["replica1"].position)
+    told = []
+    cluster.listen(told.append)
     pg.kill("replica1")
     until(lambda: cluster.topology.nodes["replica1"].position is None, seconds=1.0)
+    until(lambda: told)
+    assert (told[0].node, told[0].detail) == ("replica1", "connection ended")
 
 
 def test_flush_lsn_is_reached_sooner_than_the_insert_lsn(pg):

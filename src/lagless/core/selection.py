@@ -28,7 +28,6 @@ class Reason(StrEnum):
     NOT_OPTED_IN = "session not opted in"
     TEST = "test environment"
     IN_TRANSACTION = "in a transaction on the primary"
-    OPEN_SNAPSHOT = "the replica's open transaction began before an own write"
     UNSETTLED = "own write not settled"
     DIRTY = "an earlier write is in doubt"
     READ_PRIMARY = "this unit of work already read the primary"
