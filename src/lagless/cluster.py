@@ -28,6 +28,7 @@ from lagless.events import Counts, Event, Kind, Listener, log, logger
 from lagless.inflight import InFlight
 from lagless.monitor import Monitor, ProbeSource
 from lagless.news import news
+from lagless.waiting import Pause, in_thread
 
 Asker = Callable[[str], tuple[Row | None, str | None]]
 """Runs a query on the primary, on the unit's own connection; returns its row and the server's system id."""
@@ -81,7 +82,12 @@ class Cluster:
         self.asker = asker
         self.veto: Veto | None = None
         """What only the adapter knows: open transactions, tests, the switch."""
-        self.in_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread
+        self.off_loop: Callable[..., Awaitable[Any]] = asyncio.to_thread
+        """Runs what waits for a server, such as `settle`, without blocking the event loop."""
+        self.pause: Pause = in_thread
+        """How a read waits for a replica where it is; None where it must not."""
+        self.unsent: Callable[[Footprint], bool] = _nothing_unsent
+        """Tells whether the adapter holds changes of a unit of work that are still to be sent to the primary."""
         self.through_helper: set[str] = set()
         """Nodes whose position is asked for through the function that setup installs."""
         self.counts = Counts()
@@ -194,6 +200,10 @@ class Cluster:
     def listen(self, listener: Listener) -> None:
         """Add a listener for events."""
         self._listeners = (*self._listeners, listener)
+
+
+def _nothing_unsent(footprint: Footprint) -> bool:  # noqa: ARG001 - for adapters that send each change at once
+    return False
 
 
 def _parsed(name: str, options: ClusterOptions) -> ClusterConfig:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterable
-from types import TracebackType
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType, TracebackType
 
 from lagless.cluster import Cluster, cluster_named, living_clusters
 from lagless.context import Frame, current, frame
@@ -51,7 +51,13 @@ def open_tokens(tokens: Iterable[str], signer: Signer, clusters: Iterable[Cluste
 
 
 def begin(
-    opened: Iterable[Opened], signer: Signer, *, key: str | None = None, keyed: bool = False, routed: bool = True
+    opened: Iterable[Opened],
+    signer: Signer,
+    *,
+    key: str | None = None,
+    keyed: bool = False,
+    routed: bool = True,
+    clusters: Mapping[str, Cluster] = MappingProxyType({}),
 ) -> Session:
     """Return the Session of a unit of work that begins now."""
     return Session(
@@ -60,15 +66,22 @@ def begin(
         key=key,
         keyed=keyed,
         routed=routed,
+        clusters=clusters,
         seal=lambda session: signer.seal(outcome(session)),
     )
+
+
+def cluster_of(session: Session, name: str) -> Cluster | None:
+    """Return the cluster in which a session left a footprint: its edge's own, else the living one of that name."""
+    served: Cluster | None = session.clusters.get(name)
+    return served or cluster_named(name)
 
 
 def needs_settling(session: Session) -> list[Cluster]:
     """Return the clusters whose primary must be asked before this unit of work ends: none if it only read replicas."""
     found = []
     for name, footprint in session.footprints.items():
-        cluster = cluster_named(name)
+        cluster = cluster_of(session, name)
         if cluster is None or not cluster.tracks:
             continue
         if footprint.unsettled or footprint.dirty or (footprint.read_primary and session.tracked(footprint)):
@@ -86,7 +99,7 @@ def outcome(session: Session) -> tuple[Mark, ...]:
     """Return what the next unit of work must know, without what every node holds already."""
     marks = dict(session.marks)
     for name, footprint in session.footprints.items():
-        cluster = cluster_named(name)
+        cluster = cluster_of(session, name)
         if cluster is None or not cluster.tracks:
             continue
         if not session.tracked(footprint):  # it came with nothing, wrote nothing, and was promised nothing
@@ -156,7 +169,7 @@ class session:  # noqa: N801 - reads as the statement it is: with session(token)
         self._leave()
         for cluster in needs_settling(self._session) if self._session else ():
             footprint = self._session.of(cluster.name)  # type: ignore[union-attr]
-            await cluster.in_thread(cluster.settle, footprint)
+            await cluster.off_loop(cluster.settle, footprint)
         if self._session:
             _tell_outer(self._session)
 

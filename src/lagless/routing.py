@@ -11,7 +11,7 @@ from lagless.core.selection import FALLBACKS, Choice, Decision, Reason, Terms, d
 from lagless.core.session import Footprint, Session
 from lagless.errors import ConsistencyTimeout, PrimaryUnavailable, ReadOnlyViolation, ReplicaUnavailable
 from lagless.events import Kind
-from lagless.waiting import in_event_loop, pauses
+from lagless.waiting import pauses
 
 if TYPE_CHECKING:
     from lagless.cluster import Cluster
@@ -73,9 +73,10 @@ def _settled_choice(cluster: Cluster, footprint: Footprint, wanted: Terms) -> Ch
         return choice
     _look_for(cluster, footprint, choice.reason)
     patience = _patience(cluster, choice.reason)
-    if not patience or in_event_loop():
+    sleep = cluster.pause() if patience else None
+    if sleep is None:
         return choice
-    for _ in pauses(patience):
+    for _ in pauses(patience, sleep):
         choice = decide(cluster.topology, footprint, wanted, time.monotonic(), time.time())
         if choice.candidates or choice.reason not in (*FALLBACKS, Reason.ZOMBIE):
             break
@@ -134,7 +135,7 @@ def _without_replica(cluster: Cluster, choice: Choice) -> str:
         return _primary(cluster, choice.reason)
     if policy.on_stale is OnStale.ERROR:
         raise ReplicaUnavailable(f"{choice.reason}; policy.on_stale is 'error'", choice.refused)
-    if policy.on_stale is OnStale.WAIT and not in_event_loop():
+    if policy.on_stale is OnStale.WAIT and cluster.pause() is not None:
         raise ConsistencyTimeout(f"waited {policy.wait:g} s: {choice.reason}")
     return _primary(cluster, choice.reason)
 
@@ -168,10 +169,11 @@ def _is_zombie_to(cluster: Cluster, footprint: Footprint) -> bool:
 
 def _await_successor(cluster: Cluster, footprint: Footprint) -> None:
     """A session that knows of a promotion is news: look for the new primary. Raises PrimaryUnavailable."""
-    if cluster.monitor and not in_event_loop():
+    sleep = cluster.pause()
+    if cluster.monitor and sleep:
         cluster.monitor.touch()
         cluster.monitor.hurry()
-        for _ in pauses(cluster.config.probe_timeout):
+        for _ in pauses(cluster.config.probe_timeout, sleep):
             if not _is_zombie_to(cluster, footprint):
                 return
     _primary(cluster, Reason.ZOMBIE)

@@ -20,12 +20,13 @@ _END = CaptureMode.INSERT
 def settle(cluster: Cluster, footprint: Footprint) -> bool:
     """Learn the position of a unit's writes from the primary: one round trip. False leaves them in doubt."""
     count = footprint.begun
-    if cluster.asker is None or footprint.in_flight or footprint.in_doubt:
+    ask = footprint.asker or cluster.asker
+    if ask is None or footprint.in_flight or footprint.in_doubt:
         return False
     sent = time.monotonic()
     mode = CaptureMode.INSERT if footprint.relaxed else CaptureMode(cluster.config.capture)
     try:
-        row, system = cluster.asker(cluster.dialect.capture_statement())
+        row, system = ask(cluster.dialect.capture_statement())
         position, end = (cluster.dialect.read_capture(row, m, system, cluster.config.generation) for m in (mode, _END))
     except Exception as error:  # noqa: BLE001 - any failure leaves the write in doubt; the token says so
         cluster.emit(Kind.SETTLE_FAILED, cluster.topology.primary, type(error).__name__)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 from lagless.core.position import History, Position
 from lagless.core.topology import NodeState, Topology
@@ -65,6 +67,7 @@ class Footprint:
     __slots__ = (
         "_left",
         "_lock",
+        "asker",
         "began",
         "begun",
         "cached",
@@ -106,6 +109,7 @@ class Footprint:
         self._left = mark.nodes
         self.node: str | None = None
         self.cached: tuple[object, object, str] | None = None  # an adapter's last answer: (picture, scope, node)
+        self.asker: Callable[..., Any] | None = None  # asks the primary on a connection that this unit holds open
         self._lock = threading.Lock()
 
     @property
@@ -234,9 +238,10 @@ class Session:
 
     `key` names the user (for consistent hashing and monotonic reads), `keyed` says that there is one or a framework
     session; `began` is the monotonic time of the start, in seconds; `routed=False` sends every read to the primary.
+    `clusters` are those that the edge serves, by name: two applications of one process may use one name.
     """
 
-    __slots__ = ("_seal", "began", "footprints", "key", "keyed", "marks", "routed")
+    __slots__ = ("_seal", "began", "clusters", "footprints", "key", "keyed", "marks", "routed")
 
     def __init__(
         self,
@@ -246,6 +251,7 @@ class Session:
         key: str | None = None,
         keyed: bool = False,
         routed: bool = True,
+        clusters: Mapping[str, Any] = MappingProxyType({}),
         seal: Callable[[Session], str] | None = None,
     ) -> None:
         self.marks = {mark.cluster: mark for mark in marks}
@@ -253,6 +259,7 @@ class Session:
         self.key = key
         self.keyed = keyed or key is not None
         self.routed = routed
+        self.clusters = clusters
         self.footprints: dict[str, Footprint] = {}
         self._seal = seal
 

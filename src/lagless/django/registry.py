@@ -170,7 +170,7 @@ def _cluster(config: ClusterConfig) -> Cluster:
     dialect = config.dialect or ("postgresql" if vendor == "postgresql" else "heartbeat")
     config = connecting.with_dialect(config, dialect)
     cluster = Cluster(config=config, probes=connecting.probe, asker=_asker(alias))
-    cluster.in_thread = _in_thread
+    cluster.off_loop = _in_thread
     cluster.veto = vetoes.for_cluster(cluster, route_in_tests=_route_in_tests())
     return cluster
 
