@@ -6,21 +6,25 @@ import time
 from typing import TYPE_CHECKING
 
 from lagless.core.config import CaptureMode
+from lagless.core.gtid import MariaGtids
 from lagless.core.position import Position
 from lagless.core.session import Footprint
 from lagless.events import Kind
 
 if TYPE_CHECKING:
-    from lagless.cluster import Cluster
+    from lagless.cluster import Asker, Cluster
 
 _END = CaptureMode.INSERT
 """How a capture is read to learn where the primary's log ends."""
 
 
-def settle(cluster: Cluster, footprint: Footprint) -> bool:
-    """Learn the position of a unit's writes from the primary: one round trip. False leaves them in doubt."""
+def settle(cluster: Cluster, footprint: Footprint, ask: Asker | None = None) -> bool:
+    """Learn the position of a unit's writes from the primary: one round trip. False leaves them in doubt.
+
+    `ask` is for who has a connection at hand; else the unit's own open one is asked, or one of the cluster's.
+    """
     count = footprint.begun
-    ask = footprint.asker or cluster.asker
+    ask = ask or footprint.asker or cluster.asker
     if ask is None or footprint.in_flight or footprint.in_doubt:
         return False
     sent = time.monotonic()
@@ -45,6 +49,32 @@ def settle(cluster: Cluster, footprint: Footprint) -> bool:
     cluster.emit(Kind.SETTLED)
     cluster.learned(position, sent, answered)
     return True
+
+
+def settle_own(cluster: Cluster, footprint: Footprint, own: Position | None, reads: int) -> bool:
+    """Take the position that a commit's answer named: no round trip. False where it does not stand for all.
+
+    It stands for what the transaction wrote, and for whatever was visible before it, which comes before it in the one
+    order of the log. `reads` is how often this unit had read the primary when the commit was sent.
+    """
+    alone = footprint.unsettled == 1 and not footprint.in_flight and footprint.primary_reads == reads
+    if own is None or not alone or footprint.dirty or footprint.in_doubt or not _in_order(cluster, footprint):
+        return False
+    footprint.settle(own, footprint.begun, time.monotonic())
+    cluster.emit(Kind.SETTLED)
+    if cluster.monitor:
+        cluster.monitor.want(own)
+    return True
+
+
+def _in_order(cluster: Cluster, footprint: Footprint) -> bool:
+    """Tell whether the primary's log has one order, and holds what the session brought along."""
+    state = cluster.topology.primary_state
+    end = state.horizon if state is not None else None
+    if end is None or any(s.blind for s in cluster.topology.replicas):
+        return False
+    one_order = not isinstance(end, MariaGtids) or len({domain for domain, _ in end.by_source}) == 1
+    return one_order and (footprint.written is None or end.covers(footprint.written))
 
 
 def _plausible(cluster: Cluster, footprint: Footprint, end: Position | None) -> bool:

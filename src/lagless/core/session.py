@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from lagless.core.gtid import GtidSet, MariaGtids
 from lagless.core.position import History, Position
 from lagless.core.topology import NodeState, Topology
 
@@ -74,11 +75,13 @@ class Footprint:
         "cluster",
         "dirty",
         "ended",
+        "holders",
         "in_doubt",
         "incoming",
         "node",
         "nodes",
         "pinned_until",
+        "primary_reads",
         "read_primary",
         "read_replica",
         "relaxed",
@@ -99,7 +102,7 @@ class Footprint:
         self.nodes = mark.nodes
         self.pinned_until = mark.pinned_until
         self.written_at = -math.inf
-        self.begun = self.ended = self.settled = 0
+        self.begun = self.ended = self.settled = self.primary_reads = 0
         self.in_doubt = False
         self.read_primary = False
         self.read_replica = False
@@ -110,6 +113,7 @@ class Footprint:
         self.node: str | None = None
         self.cached: tuple[object, object, str] | None = None  # an adapter's last answer: (picture, scope, node)
         self.asker: Callable[..., Any] | None = None  # asks the primary on a connection that this unit holds open
+        self.holders: list[Callable[[], Any]] = []  # weak references to an adapter's sessions
         self._lock = threading.Lock()
 
     @property
@@ -142,6 +146,7 @@ class Footprint:
 
     def saw_primary(self) -> None:
         """Note a read from the primary: what it showed, replicas may not show yet."""
+        self.primary_reads += 1
         if not self.read_primary:
             self.read_primary = True
             self._changed()
@@ -208,7 +213,7 @@ class Footprint:
 
 
 def trimmed(mark: Mark, topology: Topology, footprint: Footprint, *, keyed: bool, wall: float) -> Mark:
-    """Drop from a mark what every declared node holds (CORRECTNESS 20).
+    """Drop from a mark what every declared node holds (CORRECTNESS 20), of GTIDs source by source.
 
     The replica's name goes, too, once all nodes hold everything the session saw before this unit of work, unless the
     session is `keyed` (a user key or a framework session): those read monotonically for as long as they last.
@@ -216,14 +221,20 @@ def trimmed(mark: Mark, topology: Topology, footprint: Footprint, *, keyed: bool
     """
     passed = 0.0 < mark.pinned_until <= wall
     others = [s for s in topology.nodes.values() if s.name != topology.primary]
-    if mark.written is not None and all(_holds(s, mark.written, guessed=passed) for s in others):
-        mark = replace(mark, written=None)
+    if mark.written is not None:
+        kept = [part for part in _parts(mark.written) if not all(_holds(s, part, guessed=passed) for s in others)]
+        mark = replace(mark, written=functools.reduce(lambda one, two: one.merge(two), kept) if kept else None)
     if passed and mark.written is None:
         mark = replace(mark, pinned_until=0.0)
     fresh = topology.primary_since(footprint.began)
     if mark.written is None and not keyed and fresh is not None and all(_holds(s, fresh, guessed=True) for s in others):
         mark = replace(mark, nodes=frozenset())
     return mark
+
+
+def _parts(position: Position) -> Sequence[Position]:
+    """Part a position so that holding the parts is holding it: former primaries' GTIDs do not grow any more."""
+    return position.split() if isinstance(position, GtidSet | MariaGtids) else (position,)
 
 
 def _holds(state: NodeState, wanted: Position, *, guessed: bool) -> bool:

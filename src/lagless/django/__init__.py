@@ -11,6 +11,6 @@ from lagless.django.databases import databases
 from lagless.django.middleware import Middleware
 from lagless.django.registry import cluster
 from lagless.django.router import Router
-from lagless.django.tracking import mark_written
+from lagless.tracking import mark_written
 
 __all__ = ["Middleware", "Router", "cluster", "databases", "mark_written"]

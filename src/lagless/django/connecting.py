@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -13,9 +13,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lagless.cluster import Cluster
 from lagless.core.config import ClusterConfig
-from lagless.core.topology import Observation
-from lagless.dialects.base import Heard, Row
+from lagless.dialects.base import Row
 from lagless.drivers.dbapi import DbapiProbe, as_text
+from lagless.greeting import greet
 from lagless.monitor import Probe
 
 _systems: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -56,19 +56,9 @@ def _parameters(wrapper: BaseDatabaseWrapper) -> dict[str, Any]:
 
 def probe_connection(cluster: Cluster, node: str, connection: Any) -> None:
     """Run the probe on a new physical connection, before it serves anything: its answer is an observation."""
-    declared = cluster.topology.nodes[node].declared
-    sent = time.monotonic()
-    helper = node in cluster.through_helper
-    try:
-        row = ask(connection, cluster.dialect.probe_statements(declared, helper=helper))
-    except Exception:
-        cluster.through_helper.discard(node)  # it may have been dropped: the next connection asks plainly
-        raise
-    heard = Heard(node, declared, sent, cluster.config.generation)
-    seen = cluster.dialect.read_probe(row, heard)
-    _remember(connection, seen)
-    if seen.position is not None or seen.unproven or cluster.topology.nodes[node].blind:
-        cluster.report(seen)
+    identity = greet(cluster, node, partial(ask, connection))
+    if identity is not None:
+        _systems[connection] = identity.system
 
 
 def ask(connection: Any, statements: Sequence[str]) -> Row | None:
@@ -84,11 +74,6 @@ def ask(connection: Any, statements: Sequence[str]) -> Row | None:
     finally:
         cursor.close()
     return as_text(row) if row else None
-
-
-def _remember(connection: Any, seen: Observation) -> None:
-    if seen.identity is not None:
-        _systems[connection] = seen.identity.system
 
 
 def system_of(connection: Any) -> str | None:

@@ -16,9 +16,9 @@ from lagless.dialects.statements import may_write, needs_primary, relaxes_durabi
 from lagless.django.errors import as_django
 from lagless.django.registry import Link
 from lagless.django.router import refuse_in_replica_scope
-from lagless.django.tracking import tracked_footprint
 from lagless.errors import LaglessError
 from lagless.events import Kind
+from lagless.tracking import tracked_footprint
 
 Run = Callable[[], Any]
 

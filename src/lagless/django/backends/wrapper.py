@@ -19,9 +19,10 @@ from lagless.django.backends.cursor import RoutedCursor, RoutedDebugCursor, else
 from lagless.django.backends.lazy import LazyBegin
 from lagless.django.errors import as_django
 from lagless.django.registry import Link, registry
-from lagless.django.tracking import Writes, open_blocks
+from lagless.django.tracking import open_blocks
 from lagless.errors import LaglessError
 from lagless.inflight import Line
+from lagless.tracking import Writes
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Base

@@ -1,0 +1,78 @@
+"""What a failed read on a replica means, by SQLSTATE, MySQL's error numbers and SQLite's names."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from sqlalchemy.exc import DBAPIError
+
+_GONE = ("08", "57P")
+"""SQLSTATE classes that say that the server ends or refuses connections."""
+_CONFLICT = ("40001", "40P01")
+_READ_ONLY = "25006"
+_IN_RECOVERY = "0A000"
+_MYSQL_GONE = frozenset({1040, 1053, 1077, 1079, 2002, 2003, 2005, 2006, 2012, 2013, 2055, 4031})
+_MYSQL_READ_ONLY = frozenset({1290, 1792, 1836})
+_SQLITE_GONE = ("SQLITE_CANTOPEN", "SQLITE_IOERR")
+
+
+class Failure(Enum):
+    """What a failure says of the node, and what can be done."""
+
+    LOST = auto()
+    """The connection is gone, or never came: the node is reported, the read runs elsewhere."""
+    CONFLICT = auto()
+    """Replay had to go on, so the standby cancelled the read: another node can run it."""
+    REFUSED = auto()
+    """A standby does not do this: it is the primary's."""
+    OTHER = auto()
+    """The statement's own fault, or this process's."""
+
+
+def judge(error: BaseException) -> Failure:
+    """Return what an error of a read on a replica means."""
+    if isinstance(error, OSError):  # asyncpg's failed connects, timeouts among them, are not wrapped
+        return Failure.LOST
+    if not isinstance(error, DBAPIError):
+        return Failure.OTHER
+    if error.connection_invalidated:
+        return Failure.LOST
+    return _by_code(error)
+
+
+def _by_code(error: DBAPIError) -> Failure:
+    match code_of(error.orig):
+        case str(name) if name.startswith(_SQLITE_GONE):
+            return Failure.LOST
+        case str(name) if name.startswith("SQLITE_"):
+            return Failure.REFUSED if name.startswith("SQLITE_READONLY") else Failure.OTHER
+        case str(state):
+            return _by_state(state, str(error.orig))
+        case int(number):
+            return _by_number(number)
+    # Without any code the server had no chance to answer, if there was no statement for it yet.
+    return Failure.LOST if error.statement is None else Failure.OTHER
+
+
+def _by_state(state: str, message: str) -> Failure:
+    if state.startswith(_GONE):
+        return Failure.LOST
+    if state in _CONFLICT:
+        return Failure.CONFLICT
+    refused = state == _READ_ONLY or (state == _IN_RECOVERY and "recovery" in message)
+    return Failure.REFUSED if refused else Failure.OTHER
+
+
+def _by_number(number: int) -> Failure:
+    if number in _MYSQL_GONE:
+        return Failure.LOST
+    return Failure.REFUSED if number in _MYSQL_READ_ONLY else Failure.OTHER
+
+
+def code_of(error: BaseException | None) -> str | int | None:
+    """Return a driver's code for an error: SQLSTATE, MySQL's number, SQLite's name, or None."""
+    for name in ("sqlstate", "pgcode", "sqlite_errorname"):
+        if isinstance(code := getattr(error, name, None), str):
+            return code
+    first = error.args[0] if error is not None and error.args else None
+    return first if isinstance(first, int) else None

@@ -1,0 +1,84 @@
+"""What lagless does with a driver's connection below SQLAlchemy: ask without a transaction, watch, look for the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from lagless.dialects import session_track
+from lagless.dialects.base import Row
+from lagless.drivers.dbapi import as_text
+
+KEY = "lagless"
+"""Where a physical connection keeps what is known of it, in its `info`."""
+
+
+def ask(connection: Any, statements: Sequence[str]) -> Row | None:
+    """Run statements on a DB-API connection as it is; return the last one's first row as text.
+
+    They are lagless's own, so they pass by SQLAlchemy's events, logs and counts.
+    """
+    cursor, row = connection.cursor(), None
+    try:
+        for statement in statements:
+            cursor.execute(statement)
+            row = cursor.fetchone() if cursor.description else None
+    finally:
+        cursor.close()
+    return as_text(row) if row else None
+
+
+def ask_idle(connection: Any, statements: Sequence[str]) -> Row | None:
+    """Run statements outside any transaction on a connection that is in none: one round trip each, no BEGIN."""
+    if getattr(connection, "autocommit", None) is not False:  # a method (MySQL), a number (SQLite), or on already
+        return ask(connection, statements)
+    connection.autocommit = True
+    try:
+        return ask(connection, statements)
+    finally:
+        connection.autocommit = False
+
+
+def own_gtid(connection: Connection) -> str | None:
+    """Return the GTID that the answer to a commit named, None where the driver or the server does not say."""
+    changes = getattr(connection.connection.driver_connection, "state_changes", None)
+    return session_track.own_gtid(changes) if changes else None
+
+
+def autocommits(connection: Any) -> bool:
+    """Tell whether a DB-API connection commits each statement by itself."""
+    setting = getattr(connection, "autocommit", None)
+    if isinstance(setting, bool):
+        return setting
+    asked = getattr(getattr(connection, "driver_connection", connection), "get_autocommit", None)
+    if asked is not None:
+        return bool(asked())
+    return getattr(connection, "isolation_level", "") is None  # sqlite3
+
+
+def fileno(driver: Any) -> int | None:
+    """Return the descriptor of a driver's socket; None where the driver does not tell."""
+    if callable(told := getattr(driver, "fileno", None)):
+        return int(told())
+    transport = getattr(driver, "_transport", None) or getattr(getattr(driver, "_writer", None), "transport", None)
+    held = transport.get_extra_info("socket") if transport is not None else getattr(driver, "_sock", None)
+    return None if held is None else int(held.fileno())
+
+
+def is_standby(driver: Any) -> bool | None:
+    """Tell what PostgreSQL reports on each connection since version 14; None where a driver does not show it."""
+    if (libpq := getattr(driver, "pgconn", None)) is not None:
+        told = libpq.parameter_status(b"in_hot_standby")
+        return None if told is None else bool(told == b"on")
+    settings = getattr(driver, "get_settings", None)
+    told = getattr(settings(), "in_hot_standby", None) if settings is not None else None
+    return None if told is None else bool(told == "on")
+
+
+def isolation(connection: Connection) -> str | None:
+    """Return the isolation level of a Connection, as far as it is known without asking the server."""
+    chosen = connection.get_execution_options().get("isolation_level")
+    told = chosen or getattr(connection.dialect, "_on_connect_isolation_level", None)
+    return told or connection.dialect.default_isolation_level
