@@ -11,9 +11,13 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from lagless.dialects.base import Row
+from lagless.drivers.sockets import readable
 
-_CLIENT_SIDE = frozenset({"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"})
-"""psycopg's own arguments of connect(), which libpq does not know."""
+_CLIENT_SIDE = frozenset(
+    {"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"}  # psycopg's
+    | {"async_creator_fn", "async_fallback"}  # SQLAlchemy's
+)
+"""Arguments of connect() that libpq does not know."""
 
 
 class PsycopgProbe:
@@ -37,17 +41,20 @@ class PsycopgProbe:
 
     def fileno(self) -> int | None:
         """Return the socket to watch."""
-        return self._connection.socket if self._connection else None
+        if self._connection is None or self._connection.status != pq.ConnStatus.OK:
+            return None
+        return self._connection.socket
 
     def ended(self) -> bool:
-        """Read what came unasked; tell whether it was the end."""
+        """Read what came unasked; tell whether it was the end: what can still be read then is nothing else."""
         if self._connection is None:
             return True
         try:
             self._connection.consume_input()
         except psycopg.Error:
             return True
-        return self._connection.status != pq.ConnStatus.OK
+        fd = self.fileno()
+        return fd is None or readable(fd)
 
     def close(self) -> None:
         """Close the connection."""
