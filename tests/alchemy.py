@@ -155,3 +155,11 @@ def hear(cluster: Cluster) -> None:
     cluster.start()
     cluster.monitor.hurry()
     until(lambda: cluster.monitor.hurry() or all(s.alive and s.fresh_at > now for s in cluster.topology.replicas))
+
+
+def empty(world: World) -> None:
+    """Make the tables anew."""
+    primary = next(iter(world.engines().values()))
+    Base.metadata.drop_all(primary)
+    Base.metadata.create_all(primary)
+    primary.dispose()

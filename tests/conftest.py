@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from alchemy import World, empty
 
 from lagless.testing import PostgresCluster
 from routing import REPLICAS, hear, the_cluster
@@ -14,7 +15,7 @@ from routing import REPLICAS, hear, the_cluster
 @pytest.fixture(scope="session")
 def servers() -> Iterator[PostgresCluster]:
     """A primary and two streaming replicas for the whole run."""
-    with PostgresCluster(replicas=2) as cluster:
+    with PostgresCluster(replicas=2, settings={"max_prepared_transactions": 10}) as cluster:
         yield cluster
 
 
@@ -120,3 +121,25 @@ def pooled(using_database: Callable[..., None]) -> Iterator[None]:
     connections.close_all()
     for alias in ("default", *REPLICAS):
         connections[alias].close_pool()
+
+
+@pytest.fixture(
+    params=[
+        "postgresql+psycopg",
+        "postgresql+psycopg async",
+        "postgresql+asyncpg async",
+        "mysql+pymysql",
+        "mysql+aiomysql async",
+        "mysql+asyncmy async",
+    ]
+)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """Healthy servers with an empty table, and a driver in its colour; tests may choose drivers by `indirect`."""
+    driver, _, colour = request.param.partition(" ")
+    postgresql = driver.startswith("postgresql")
+    servers = request.getfixturevalue("servers" if postgresql else "lagless_mariadb_session")
+    servers.heal()
+    empty(World(servers, "postgresql+psycopg" if postgresql else "mysql+pymysql"))
+    servers.wait_replayed()
+    yield World(servers, driver, asynchronous=bool(colour))
+    servers.heal()

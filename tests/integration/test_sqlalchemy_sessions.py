@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from alchemy import Base, Note, World
+from alchemy import Note, World
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
 import lagless
 from lagless import Reason
-from lagless.testing import MariaDBCluster
-from lagless.testing.mariadb import available
 
 REPLICAS = {"replica1", "replica2"}
-DRIVERS = [
-    "postgresql+psycopg",
-    "postgresql+psycopg async",
-    "postgresql+asyncpg async",
-    "mysql+pymysql",
-    "mysql+aiomysql async",
-    "mysql+asyncmy async",
-]
-
-
-@pytest.fixture(scope="module")
-def maria() -> Iterator[Any]:
-    """A MariaDB primary with two replicas."""
-    if why := available():
-        pytest.skip(why)
-    with MariaDBCluster(replicas=2) as cluster:
-        yield cluster
-
-
-@pytest.fixture(params=DRIVERS)
-def world(request: Any) -> Iterator[World]:
-    """Healthy servers with an empty table, and a driver."""
-    driver, _, colour = request.param.partition(" ")
-    servers = request.getfixturevalue("servers" if driver.startswith("postgresql") else "maria")
-    servers.heal()
-    made = World(servers, driver, asynchronous=bool(colour))
-    plain = World(servers, "postgresql+psycopg" if made.is_postgresql else "mysql+pymysql")
-    primary = next(iter(plain.engines().values()))
-    Base.metadata.drop_all(primary)
-    Base.metadata.create_all(primary)
-    primary.dispose()
-    servers.wait_replayed()
-    yield made
-    servers.heal()
 
 
 def add(db: Any, text_: str = "a") -> Note:
