@@ -1,4 +1,4 @@
-"""Real replicated servers and faults for test suites: a PostgreSQL cluster and a TCP proxy.
+"""Real replicated servers and faults for test suites: clusters of PostgreSQL and MariaDB, and a TCP proxy.
 
 The pytest plugin makes every test run import this package, so its parts are loaded when first asked for.
 """
@@ -9,12 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lagless.testing.mariadb import MariaDBCluster, MariaDBNode
     from lagless.testing.postgres import PostgresCluster, PostgresNode
     from lagless.testing.proxy import FaultProxy
 
-__all__ = ["FaultProxy", "PostgresCluster", "PostgresNode"]
+__all__ = ["FaultProxy", "MariaDBCluster", "MariaDBNode", "PostgresCluster", "PostgresNode"]
 
-_HOMES = {"FaultProxy": "proxy", "PostgresCluster": "postgres", "PostgresNode": "postgres"}
+_HOMES = {
+    "FaultProxy": "proxy",
+    "MariaDBCluster": "mariadb",
+    "MariaDBNode": "mariadb",
+    "PostgresCluster": "postgres",
+    "PostgresNode": "postgres",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -13,29 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from lagless.errors import ConfigurationError
+from lagless.testing._account import Account
 
 _OLDEST = 14  # pg_get_wal_replay_pause_state()
 _TO_ALL = 0o005  # others may read and enter
-
-
-class Account(NamedTuple):
-    """Who runs the servers; no ids: whoever runs us."""
-
-    uid: int | None = None
-    gid: int | None = None
-
-    @property
-    def groups(self) -> list[int] | None:
-        """Supplementary groups: none for an account of its own."""
-        return None if self.uid is None else []
-
-    def own(self, path: Path) -> None:
-        """Hand `path` over to this account."""
-        if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +31,12 @@ class Binaries:
     account: Account
 
     def run(self, program: str, *arguments: str | Path) -> None:
-        """Run a program, of this PostgreSQL if it has one of that name; raises RuntimeError with what it said."""
-        done = subprocess.run(  # noqa: S603 - no shell, and the arguments are ours
-            [program, *arguments], cwd="/", env=self._environment(), check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            user=self.account.uid, group=self.account.gid, extra_groups=self.account.groups,
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"{program} failed: {done.stdout.decode(errors='replace').strip()}")
+        """Run a program of this PostgreSQL; raises RuntimeError with what it said when it fails."""
+        self.account.run([self.directory / program, *arguments], self._environment())
 
     def spawn(self, log: IO[bytes], *arguments: str | Path) -> subprocess.Popen[bytes]:
-        """Start a server that writes to `log`, in a session of its own: Ctrl-C is for us alone."""
-        return subprocess.Popen(  # noqa: S603 - no shell, and the arguments are ours
-            [self.directory / "postgres", *arguments], cwd="/", env=self._environment(), start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            user=self.account.uid, group=self.account.gid, extra_groups=self.account.groups,
-        )  # fmt: skip
+        """Start a server that writes to `log`."""
+        return self.account.spawn([self.directory / "postgres", *arguments], self._environment(), log)
 
     def _environment(self) -> dict[str, str]:
         outer = {name: value for name, value in os.environ.items() if not name.startswith("PG")}

@@ -44,12 +44,7 @@ def clone(source: PostgresNode, targets: list[PostgresNode]) -> None:
 
 
 def _copy(source: PostgresNode, target: PostgresNode) -> None:
-    run = target.server.binaries.run
-    try:
-        # cp's default, to share blocks, is slower on some file systems than to write them.
-        run("cp", "-a", "--reflink=never", source.data_dir, target.data_dir)
-    except RuntimeError:  # not GNU's
-        run("cp", "-Rp", source.data_dir, target.data_dir)
+    target.server.binaries.account.copy(source.data_dir, target.data_dir)
     _make_replica(target, source)
 
 

@@ -21,10 +21,11 @@ from pathlib import Path
 _IPC_RMID = 0  # the same on Linux and macOS
 _PATIENCE = 10.0  # seconds
 _PS_FIELDS = 3
+_PROGRAMS = ("postgres", "mariadbd")
 
 
 def processes_in(directory: str) -> list[int]:
-    """The PostgreSQL processes whose data directory is `directory` or lies below it."""
+    """The database servers' processes whose data directory is `directory` or lies below it."""
     return _from_proc(directory) if Path("/proc/self/cwd").exists() else _from_ps(directory)
 
 
@@ -33,20 +34,26 @@ def _from_proc(directory: str) -> list[int]:
 
 
 def _serves(process: Path, directory: str) -> bool:
-    # Backends leave the postmaster's process group, but all of them keep its data directory as working directory.
-    # Somebody's shell may stand there too, hence the look at the program.
+    # PostgreSQL's backends leave their parent's process group, but all stand in the data directory, as MariaDB does.
+    # Somebody's shell may stand there too, hence the look at the program. MariaDB's installer is a shell itself.
     try:
         where, program = (process / "cwd").readlink(), (process / "exe").readlink()
+        arguments = (process / "cmdline").read_bytes().split(b"\0")
     except OSError:  # gone, or another user's
         return False
-    return f"{where}/".startswith(f"{directory}/") and program.name.startswith("postgres")
+    stands = f"{where}/".startswith(f"{directory}/") and program.name.startswith(_PROGRAMS)
+    return stands or any(_names(word, directory) for word in arguments)
+
+
+def _names(argument: bytes, directory: str) -> bool:
+    return (argument + b"/").startswith(os.fsencode(f"--datadir={directory}/"))
 
 
 def _from_ps(directory: str) -> list[int]:
     command = ["/bin/ps", "-A", "-ww", "-o", "pid=,ppid=,command="]
     listing = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a constant
     rows = [row for line in listing.stdout.splitlines() if len(row := line.split(None, 2)) == _PS_FIELDS]
-    here = re.compile(rf" -D {re.escape(directory)}[/ ]")
+    here = re.compile(rf" (?:-D |--datadir=){re.escape(directory)}[/ ]")
     masters = {pid for pid, _, how in rows if here.search(how)}
     return [int(pid) for pid, parent, _ in rows if pid in masters or parent in masters]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from lagless.errors import ConfigurationError
 from lagless.testing import _guardian
-from lagless.testing._binaries import Account
+from lagless.testing._account import Account
 
 _ROOMY = 1 << 30  # bytes
 _LONGEST_SOCKET = 103  # bytes of a unix socket's path, on the meanest system
+_LONGEST_NAME = ".s.PGSQL.65535"
 
 
 class Home:
@@ -44,7 +45,7 @@ class Home:
             self._guardian.communicate()  # closes the pipe, which is its sign to end
 
     def _check(self) -> None:
-        if len(os.fsencode(self.path / ".s.PGSQL.65535")) > _LONGEST_SOCKET:
+        if len(os.fsencode(self.path / _LONGEST_NAME)) > _LONGEST_SOCKET:
             raise ConfigurationError(f"base_dir: {self.path} is too long for a unix socket's path; name a shorter one")
 
     def _guard(self) -> subprocess.Popen[bytes]:

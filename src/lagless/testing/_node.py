@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
 
 from lagless.testing import _replication as replication
-from lagless.testing._connection import KeptConnection, Parameters, Row, answers, hung_up
-from lagless.testing._ports import LOOPBACK
-from lagless.testing._server import Server, StopMode, until
+from lagless.testing._connection import answers, hung_up, run
+from lagless.testing._kept import KeptConnection, Parameters, Row
+from lagless.testing._member import Member, Owner
+from lagless.testing._polling import until
+from lagless.testing._server import Server, StopMode
 
 
-class Owner(Protocol):
-    """What a node needs of its cluster."""
-
-    database: str
-    user: str
-
-    def promote(self, node: PostgresNode, *, follow: bool = True) -> None:
-        """Make `node` the primary."""
-
-
-class PostgresNode:
+class PostgresNode(Member[Server]):
     """One PostgreSQL server. Its name stays with it, whatever its role becomes."""
 
     def __init__(self, server: Server, owner: Owner) -> None:
-        self.name = server.name
-        self.host = LOOPBACK
-        self.port = server.claim.port
-        self.data_dir: Path = server.data_dir
-        self.log_file: Path = server.log_file
-        self.server = server
-        self._owner = owner
-        self._kept = KeptConnection(lambda: self.connect(autocommit=True, prepare_threshold=None))
-
-    def __repr__(self) -> str:
-        return f"<PostgresNode {self.name} {self.host}:{self.port}>"
+        opener = lambda: self.connect(autocommit=True, prepare_threshold=None)  # noqa: E731 - reads best
+        super().__init__(server, owner, KeptConnection(opener, hung_up))
 
     # -- Who and where
 
@@ -50,21 +31,6 @@ class PostgresNode:
         """The URL to connect to."""
         user, database = (quote(part, safe="") for part in (self._owner.user, self._owner.database))
         return f"postgresql://{user}@{self.host}:{self.port}/{database}"
-
-    @property
-    def pid(self) -> int | None:
-        """The postmaster's process id, None when it does not run."""
-        return self.server.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the server's process lives; a frozen one does."""
-        return self.server.running
-
-    @property
-    def frozen(self) -> bool:
-        """Whether the server was frozen and not thawed."""
-        return self.server.frozen
 
     def django_settings(self, **overrides: Any) -> dict[str, Any]:
         """An entry for Django's DATABASES; keyword arguments replace or add its keys."""
@@ -87,9 +53,8 @@ class PostgresNode:
 
     def execute(self, sql: str, params: Parameters | None = None) -> list[Row]:
         """Run a statement on a kept autocommit connection and return its rows; RuntimeError when frozen."""
-        if self.frozen:
-            raise RuntimeError(f"{self.name} is frozen and would never answer: thaw() it first")
-        return self._kept.execute(sql, params)
+        self.require_awake()
+        return self._kept.use(lambda connection: run(connection, sql, params))
 
     def flush_lsn(self) -> int:
         """The position up to which the log is on this server's disk."""
@@ -130,22 +95,11 @@ class PostgresNode:
         """How a replica addresses the server it follows."""
         return f"host={host} port={port} user={self._owner.user}"
 
-    def promote(self, *, follow: bool = True) -> None:
-        """Become the cluster's primary; see `PostgresCluster.promote()`."""
-        self._owner.promote(self, follow=follow)
-
-    def require_replica(self) -> None:
-        """Raise RuntimeError when this server is a primary."""
-        if not replication.in_recovery(self.execute):
-            raise RuntimeError(f"{self.name} is a primary: it follows nobody and replays nothing")
+    def is_replica(self) -> bool:
+        """Whether the server is in recovery."""
+        return replication.in_recovery(self.execute)
 
     # -- Life and death
-
-    def start(self) -> None:
-        """Start the server unless it runs; returns when it takes connections."""
-        if not self.running:
-            self.server.spawn()
-            self.server.await_ready()
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Shut down in order: "smart" waits for the clients, "fast" rolls back, "immediate" skips the checkpoint."""
@@ -158,18 +112,6 @@ class PostgresNode:
         self.stop()
         self.start()
 
-    def kill(self) -> None:
-        """SIGKILL to every process of the server: what clients see of a machine's death."""
-        self.server.kill()
-        self._kept.drop()
-
-    def dispose(self) -> None:
-        """End for good: give a server that was asked to stop a second, then kill it; its port becomes free."""
-        with suppress(TimeoutError):
-            self.server.await_exit(timeout=1.0)
-        self.kill()
-        self.server.claim.release()
-
     def kill_backend(self) -> None:
         """SIGKILL to one backend, as the kernel does when memory is short; returns after the crash restart."""
         with self.connect() as victim, self.connect() as witness:
@@ -178,11 +120,3 @@ class PostgresNode:
             until(lambda: hung_up(witness), f"{self.name} to notice")
         self._kept.drop()
         until(lambda: answers(self.connect), f"{self.name} to recover", timeout=30.0)
-
-    def freeze(self) -> None:
-        """SIGSTOP to every process of the server: connections stay open, nothing answers."""
-        self.server.freeze()
-
-    def thaw(self) -> None:
-        """SIGCONT to every process of the server."""
-        self.server.thaw()

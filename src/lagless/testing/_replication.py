@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lagless.testing._server import setting, until
+from lagless.testing._polling import until
+from lagless.testing._server import setting
 
 Execute = Callable[[str], list[tuple[Any, ...]]]
 

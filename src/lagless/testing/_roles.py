@@ -10,13 +10,17 @@ from lagless.testing import _build
 from lagless.testing import _replication as replication
 from lagless.testing._connection import answers
 from lagless.testing._node import PostgresNode
-from lagless.testing._server import until
+from lagless.testing._polling import until
 
 
 def awake_replicas(nodes: Sequence[PostgresNode]) -> list[PostgresNode]:
     """Those that run, answer, and are replicas indeed: not a former primary that was left alone."""
-    awake = [node for node in nodes if node.running and not node.frozen]
-    return [node for node in awake if replication.in_recovery(node.execute)]
+    return [node for node in nodes if node.running and not node.frozen and node.is_replica()]
+
+
+def moving(replicas: Sequence[PostgresNode]) -> list[PostgresNode]:
+    """Those of them that are not paused either."""
+    return [node for node in awake_replicas(replicas) if not replication.paused(node.execute)]
 
 
 def create_database(primary: PostgresNode, name: str) -> None:
@@ -31,8 +35,14 @@ def await_database(node: PostgresNode) -> None:
     until(lambda: answers(node.connect), f"{node.name} to have its database")
 
 
-def await_replay(node: PostgresNode, position: int, timeout: float) -> None:
-    """Wait until a node shows the log up to `position`."""
+def await_replayed(primary: PostgresNode, nodes: Sequence[PostgresNode], timeout: float) -> None:
+    """Wait until these nodes show the log up to where the primary has flushed it."""
+    position = primary.flush_lsn()
+    for node in nodes:
+        _await_replay(node, position, timeout)
+
+
+def _await_replay(node: PostgresNode, position: int, timeout: float) -> None:
     until(lambda: node.replay_lsn() >= position, f"{node.name} to replay up to {position}", timeout)
 
 
@@ -41,6 +51,11 @@ def await_streaming(primary: PostgresNode, nodes: Sequence[PostgresNode]) -> Non
     names, timeline = {node.name for node in nodes}, primary.timeline()
     until(lambda: names <= replication.streaming(primary.execute), f"{names} to stream from {primary.name}")
     until(lambda: all(node.timeline() == timeline for node in nodes), f"{names} to follow timeline {timeline}")
+
+
+def promote(node: PostgresNode) -> None:
+    """Make a replica a primary; returns when it accepts writes."""
+    replication.promote(node.execute, node.name)
 
 
 def redirect(primary: PostgresNode, replicas: Sequence[PostgresNode]) -> None:
@@ -66,7 +81,7 @@ def rejoin(primary: PostgresNode, target: PostgresNode) -> None:
 
 def heal(primary: PostgresNode, node: PostgresNode) -> None:
     """Make a running node a replica without lag."""
-    if replication.in_recovery(node.execute):
+    if node.is_replica():
         _release(node)  # first, for whoever holds back its replay may not even connect
     if not _follows(primary, node):
         rejoin(primary, node)
@@ -80,10 +95,15 @@ def _release(node: PostgresNode) -> None:
 
 def _follows(primary: PostgresNode, node: PostgresNode) -> bool:
     follows = replication.ask(node.execute, "select current_setting('primary_conninfo')")
-    if not replication.in_recovery(node.execute) or follows != node.conninfo(primary.host, primary.port):
+    if not node.is_replica() or follows != node.conninfo(primary.host, primary.port):
         return False
     try:  # a receiver may have to come back first
         until(lambda: node.name in replication.streaming(primary.execute), f"{node.name} to stream", timeout=1.0)
     except TimeoutError:
         return False
     return True
+
+
+def retire(former: PostgresNode, _heir: PostgresNode) -> None:
+    """End a primary in order, which sends all there is to its replicas; a promotion replays what was received."""
+    former.stop()

@@ -1,15 +1,26 @@
-"""pytest fixtures: one PostgreSQL cluster for the whole run, as good as new for each test."""
+"""pytest fixtures: one cluster of each database for the whole run, as good as new for each test."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lagless.testing import PostgresCluster
+    from lagless.testing import MariaDBCluster, PostgresCluster
+
+    AnyCluster = TypeVar("AnyCluster", MariaDBCluster, PostgresCluster)
+
+
+def require(missing: str | None) -> None:
+    """Skip the test for the reason `missing`, if any; under LAGLESS_REQUIRE_SERVERS=1 fail instead."""
+    if missing and os.environ.get("LAGLESS_REQUIRE_SERVERS"):
+        pytest.fail(missing, pytrace=False)
+    if missing:
+        pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")
@@ -24,11 +35,31 @@ def lagless_postgres_session() -> Iterator[PostgresCluster]:
 @pytest.fixture
 def lagless_postgres(lagless_postgres_session: PostgresCluster) -> Iterator[PostgresCluster]:
     """The cluster of the run, healed after the test: no fault, no lag, its first node the primary; data is kept."""
-    yield lagless_postgres_session
+    yield from _healed_afterwards(lagless_postgres_session)
+
+
+@pytest.fixture(scope="session")
+def lagless_mariadb_session() -> Iterator[MariaDBCluster]:
+    """A primary with two replicas, for as long as the tests run; skips where MariaDB is not installed."""
+    from lagless.testing import MariaDBCluster, mariadb  # noqa: PLC0415 - every pytest run imports this module
+
+    require(mariadb.available())
+    with MariaDBCluster(replicas=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def lagless_mariadb(lagless_mariadb_session: MariaDBCluster) -> Iterator[MariaDBCluster]:
+    """The cluster of the run, healed after the test: no fault, no lag, its first node the primary; data is kept."""
+    yield from _healed_afterwards(lagless_mariadb_session)
+
+
+def _healed_afterwards(cluster: AnyCluster) -> Iterator[AnyCluster]:
+    yield cluster
     try:
-        lagless_postgres_session.heal()
+        cluster.heal()
     except Exception:
         # Beyond repair: this test is told, and the others get a new cluster at the same addresses, without data.
-        lagless_postgres_session.stop()
-        lagless_postgres_session.start()
+        cluster.stop()
+        cluster.start()
         raise
