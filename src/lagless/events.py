@@ -21,6 +21,7 @@ class Kind(StrEnum):
     HISTORY_WENT_BACK = "history went back"
     AMBIGUOUS = "ambiguous node"
     BLIND = "position cannot be told"
+    ERRANT = "written to on a replica"
     WRITE_MAYBE_LOST = "write maybe lost"
     SETTLE_FAILED = "settle failed"
     SETTLED = "settled"

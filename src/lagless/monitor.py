@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ASLEEP_AFTER = 10.0
 """Seconds without a routed unit of work after which probing stops."""
 MAX_WANTED = 256
+ASK_AGAIN = 10.0
+"""Seconds until a question that a node refused is asked again."""
 
 
 class Probe(Protocol):
@@ -166,6 +168,7 @@ class Watch(threading.Thread):
         self._pace = Pace(last=-math.inf)
         self._idle = 0.0
         self._is_primary = False
+        self._no_doubts_until = -math.inf
         self._allowance = Allowance(time.monotonic())
         self._pipe = threading.Lock()
         self._reader, self._writer = os.pipe()
@@ -241,12 +244,29 @@ class Watch(threading.Thread):
             cluster.through_helper.add(self._node)
         seen = dialect.read_probe(row, heard)
         if seen.position is None and not seen.unproven and not helper:
-            return self._through_helper(cluster, probe, heard, seen)
-        return seen
+            seen = self._through_helper(cluster, probe, heard, seen)
+        return self._without_doubt(cluster, probe, seen)
+
+    def _without_doubt(self, cluster: Cluster, probe: Probe, seen: Observation) -> Observation:
+        """A second question where the answer leaves open whether the node was promoted."""
+        statement = cluster.dialect.doubt_statement(seen)
+        if statement is None or seen.sent < self._no_doubts_until:
+            return seen
+        try:
+            row = probe.ask((statement,), cluster.config.probe_timeout)
+        except TimeoutError:
+            raise
+        except Exception:  # noqa: BLE001 - the role may not ask: what was seen of the node before decides
+            probe.close()
+            self._no_doubts_until = seen.sent + ASK_AGAIN
+            return seen
+        return cluster.dialect.read_doubt(row, seen)
 
     def _through_helper(self, cluster: Cluster, probe: Probe, heard: Heard, seen: Observation) -> Observation:
         """The role may not see the position: ask through the function that setup installs, where there is one."""
         statements = cluster.dialect.probe_statements(heard.declared, helper=True)
+        if statements == cluster.dialect.probe_statements(heard.declared, helper=False):
+            return seen  # there is no other way to ask
         try:
             row = probe.ask(statements, cluster.config.probe_timeout)
         except Exception:  # noqa: BLE001 - not installed: the plain answer stands, and the node is blind

@@ -24,6 +24,9 @@ def news(before: Topology, after: Topology, seen: Observation) -> Iterator[News]
         yield Kind.AMBIGUOUS, seen.node, "several servers answer under one address; declare each"
     if new.blind and not old.blind:
         yield Kind.BLIND, seen.node, "time pin instead; `lagless setup` or a GRANT gives the right to see it"
+    for name, state in after.nodes.items():
+        if state.errant and not before.nodes[name].errant:
+            yield Kind.ERRANT, name, "it holds what the primary does not; set read_only=ON and make it a copy again"
     if went_back(before, seen):
         yield Kind.HISTORY_WENT_BACK, seen.node, "was it restored? raise `generation` when that happens"
     yield from _primary_news(before, after)

@@ -10,7 +10,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
+from lagless.core.gtid import MARIADB, MYSQL, GtidSet, Interval, MariaGtids
 from lagless.core.position import Counter, History, Lsn, Position, Scalar
 from lagless.core.session import Mark
 from lagless.errors import ConfigurationError
@@ -23,8 +25,14 @@ SKEW = 60.0
 SIGNATURE_BYTES = 16
 REMEMBERED = 1024
 """Tokens whose signature is not worked out again: a browser sends the same one with each request."""
-_KINDS: dict[str, type[Scalar]] = {"l": Lsn, "c": Counter}
-_LETTERS = {kind: letter for letter, kind in _KINDS.items()}
+MAX_GTIDS = 64
+"""Characters that the GTIDs of one cluster may take; with more, the token says that a write is in doubt."""
+_SCALARS: dict[str, type[Scalar]] = {"l": Lsn, "c": Counter}
+_LETTERS = {kind: letter for letter, kind in _SCALARS.items()}
+_GTID_SET, _MARIA_GTIDS = "g", "m"
+_SYSTEMS = {_GTID_SET: MYSQL, _MARIA_GTIDS: MARIADB}
+"""Letters whose history goes without saying, unless somebody raised its generation."""
+_UUID_CHARACTERS = 22
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -94,12 +102,7 @@ def merge(opened: Iterable[Opened]) -> tuple[Mark, ...]:
 
 def _write(mark: Mark) -> str:
     """Write a mark: cluster!what!history!number!nodes!pin, each part as short as it goes."""
-    position, history = mark.written, mark.dirty
-    what = number = past = ""
-    if isinstance(position, Scalar):
-        what, number, past = _LETTERS[type(position)], _base36(position.value), _write_history(position.history)
-    elif history is not None:
-        what, past = "d", _write_history(history)
+    what, past, number = _write_position(mark.written) if mark.written is not None else _write_doubt(mark.dirty)
     pin = _base36(math.ceil(mark.pinned_until)) if mark.pinned_until else ""
     fields = (mark.cluster, what, past, number, "+".join(map(_quote, sorted(mark.nodes))), pin)
     return "!".join(fields).rstrip("!")
@@ -107,14 +110,81 @@ def _write(mark: Mark) -> str:
 
 def _read(part: str) -> Mark:
     cluster, what, past, number, nodes, pin = (part.split("!") + [""] * 6)[:6]
-    written: Position | None = _KINDS[what](_read_history(past), int(number, 36)) if what in _KINDS else None
+    known = what in _SCALARS or what in _SYSTEMS
     return Mark(
         cluster=cluster,
-        written=written,
-        dirty=_read_history(past) if what == "d" else None,
+        written=_read_position(what, past, number) if known else None,
+        dirty=None if known or not what else _read_doubt(what, past),
         nodes=frozenset(_unquote(n) for n in nodes.split("+") if n),
         pinned_until=float(int(pin, 36)) if pin else 0.0,
     )
+
+
+def _write_doubt(history: History | None) -> tuple[str, str, str]:
+    return ("", "", "") if history is None else ("d", _write_history(history), "")
+
+
+def _read_doubt(what: str, past: str) -> History:
+    """Return the history in doubt; a kind of position that a later lagless knows is one, too, not nothing."""
+    return _read_history(past) if what == "d" else History("")
+
+
+def _write_position(position: Position) -> tuple[str, str, str]:
+    """Return what kind of position it is, its history and itself."""
+    match position:
+        case Scalar():
+            return _LETTERS[type(position)], _write_history(position.history), _base36(position.value)
+        case GtidSet():
+            what, number = _GTID_SET, "+".join(_write_source(*part) for part in position.parts)
+        case MariaGtids():
+            what, number = _MARIA_GTIDS, "+".join(_write_stream(*part) for part in position.parts)
+        case _:
+            raise TypeError(f"no token for a {type(position).__name__}")
+    if len(number) > MAX_GTIDS:
+        return _write_doubt(position.history)
+    return what, "" if position.history == History(_SYSTEMS[what]) else _write_history(position.history), number
+
+
+def _read_position(what: str, past: str, number: str) -> Position:
+    if what in _SCALARS:
+        return _SCALARS[what](_read_history(past), int(number, 36))
+    history = _read_history(past) if past else History(_SYSTEMS[what])
+    parts = filter(None, number.split("+"))
+    if what == _GTID_SET:
+        return GtidSet.of(history, dict(map(_read_source, parts)))
+    return MariaGtids.of(history, dict(map(_read_stream, parts)))
+
+
+def _write_source(source: str, intervals: Sequence[Interval]) -> str:
+    """Write a source's transactions: its UUID in base64, `last` for 1-last, `first-last`, and `_` before a tag."""
+    uuid, _, tag = source.partition(":")
+    server = base64.urlsafe_b64encode(UUID(uuid).bytes).decode().rstrip("=")
+    return f"{server}{'.'.join(map(_write_interval, intervals))}{f'_{tag}' if tag else ''}"
+
+
+def _read_source(text: str) -> tuple[str, tuple[Interval, ...]]:
+    uuid = UUID(bytes=base64.urlsafe_b64decode(text[:_UUID_CHARACTERS] + "=="))
+    intervals, _, tag = text[_UUID_CHARACTERS:].partition("_")
+    return f"{uuid}:{tag}" if tag else str(uuid), tuple(map(_read_interval, intervals.split(".")))
+
+
+def _write_interval(interval: Interval) -> str:
+    first, last = map(_base36, interval)
+    return last if interval[0] == 1 else f"{first}-" if first == last else f"{first}-{last}"
+
+
+def _read_interval(text: str) -> Interval:
+    first, dash, last = text.partition("-")
+    return (int(first, 36), int(last or first, 36)) if dash else (1, int(first, 36))
+
+
+def _write_stream(stream: tuple[int, int], last: int) -> str:
+    return "-".join(map(_base36, (*stream, last)))
+
+
+def _read_stream(text: str) -> tuple[tuple[int, int], int]:
+    domain, server, last = (int(number, 36) for number in text.split("-"))
+    return (domain, server), last
 
 
 def _write_history(history: History) -> str:

@@ -1,12 +1,14 @@
 """Routing as data: what was heard and what the session did, then the replicas that may serve, or why none may.
 
 A scenario says only what matters to it; `PLAIN` is the rest. Positions are plain numbers, `"2:150"` means 150 on
-timeline 2. Times are seconds; the decision falls at `now`.
+timeline 2, `"mysql A:1-9"` a GTID set of a server whose UUID is all As, `"mariadb 0-1-9"` a GTID. A replica that takes
+writes has a `claim`: its position as a primary. Times are seconds; the decision falls at `now`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from typing import Any
 import pytest
 
 from lagless.core.consistency import Level
+from lagless.core.gtid import MARIADB, MYSQL, GtidSet, MariaGtids
 from lagless.core.observing import observe
-from lagless.core.position import History, Lsn
+from lagless.core.position import History, Lsn, Position
 from lagless.core.selection import Choice, Terms, decide
 from lagless.core.session import Footprint, Mark
 from lagless.core.topology import Identity, Node, Observation, Role, Topology
@@ -68,10 +71,20 @@ def picked(case: Mapping[str, Any]) -> Choice:
     return decide(topology, footprint(case["session"]), Terms(**terms), case["now"], case["wall"])
 
 
-def position(text: object, system: str = SYSTEM) -> Lsn:
-    """Read a position: `150`, or `"2:150"` on timeline 2."""
+def position(text: object, system: str = SYSTEM) -> Position:
+    """Read a position: `150`, `"2:150"` on timeline 2, or GTIDs after the name of their database."""
+    match str(text).split(" "):
+        case [name, gtids] if name == MYSQL:
+            return GtidSet.parse(History(MYSQL), re.sub(r"\b[A-F]\b", lambda letter: uuid(letter[0]), gtids))
+        case [name, gtids] if name == MARIADB:
+            return MariaGtids.parse(History(MARIADB), gtids)
     timeline, _, value = str(text).rpartition(":")
     return Lsn(History(system, int(timeline or 1), 0), int(value))
+
+
+def uuid(letter: str) -> str:
+    """Return the UUID of a server that a scenario calls by one letter."""
+    return "-".join(letter * count for count in (8, 4, 4, 4, 12))
 
 
 def observation(answer: Mapping[str, Any]) -> Observation:
@@ -82,6 +95,7 @@ def observation(answer: Mapping[str, Any]) -> Observation:
     role = Role.PRIMARY if "primary" in answer else Role.REPLICA
     node, system = answer[role], answer.get("system", SYSTEM)
     at = position(answer["at"], system) if "at" in answer else None
+    claim = {"primary": node, "at": answer["claim"], "sent": sent} if "claim" in answer else None
     end = position(answer["horizon"], system) if "horizon" in answer else at
     return Observation(
         node=node,
@@ -91,7 +105,9 @@ def observation(answer: Mapping[str, Any]) -> Observation:
         unproven=answer.get("unproven", False),
         horizon=end if role is Role.PRIMARY else None,
         fork=answer.get("fork"),
-        identity=Identity(system, answer.get("server", f"{node}/1")),
+        identity=Identity(at.history.system if at else system, answer.get("server", f"{node}/1")),
+        read_only=answer.get("read_only"),
+        claim=observation(claim) if claim else None,
     )
 
 

@@ -154,5 +154,6 @@ def test_dialects_have_names() -> None:
     """Closed list."""
     assert isinstance(dialect_named("postgresql"), PostgreSQL)
     assert isinstance(dialect_named("heartbeat"), Heartbeat)
-    with pytest.raises(ConfigurationError, match="dialect 'oracle' is unknown; choose one of heartbeat, postgresql"):
+    known = "heartbeat, mariadb, mysql, mysql_family, postgresql"
+    with pytest.raises(ConfigurationError, match=f"dialect 'oracle' is unknown; choose one of {known}"):
         dialect_named("oracle")

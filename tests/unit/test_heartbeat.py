@@ -72,3 +72,23 @@ def test_setup_makes_one_row_once() -> None:
     assert "if not exists" in create
     assert "where not exists" in fill
     assert Heartbeat().setup_statements()[1] != fill  # each database gets a system of its own
+
+
+def test_setup_uses_no_word_that_a_database_keeps_for_itself() -> None:
+    """MySQL reserves `system`, and its older versions want a FROM before a WHERE."""
+    create, fill = Heartbeat().setup_statements()
+    for statement in (create, fill, Heartbeat().capture_statement()):
+        assert "system" not in statement
+    assert fill.index(" from (select 1)") < fill.index("where not exists")
+
+
+def test_it_has_no_doubts_gtids_or_settings() -> None:
+    """Roles are as declared."""
+    dialect = Heartbeat()
+    seen = dialect.read_probe(ROW, heard(Role.REPLICA))
+    assert dialect.doubt_statement(seen) is None
+    assert dialect.read_doubt(None, seen) is seen
+    assert dialect.tracking_statement() is None
+    assert dialect.own_position("0-1-7", 0) is None
+    assert dialect.config_statement() is None
+    assert dialect.read_config(None, Role.PRIMARY) == ()

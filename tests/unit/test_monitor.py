@@ -15,6 +15,7 @@ import pytest
 from unit.builders import lsn
 
 from lagless import Cluster, Event, Node, session
+from lagless.core.topology import Role
 from lagless.dialects.base import Row
 from lagless.events import Kind
 from lagless.monitor import Watch
@@ -355,6 +356,85 @@ def test_without_the_helper_a_node_stays_blind(make: Maker) -> None:
     cluster.start()
     told.until(Kind.BLIND, "a")
     assert cluster.topology.nodes["a"].alive
+    assert cluster.through_helper == set()
+
+
+MYSQL = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa:1-9"
+STATUS = "show replica status"
+
+
+def mysql_row(node: str, *, read_only: bool) -> Row:
+    """Return a MySQL server's answer to a probe."""
+    return ["", MYSQL, "ON", "1", str(int(read_only)), "0", node]
+
+
+def mysql(**status: Row | Exception | None) -> Servers:
+    """Return MySQL servers of which those with a `status` of replication take writes."""
+
+    def says(node: str) -> Answer:
+        def answer(count: int, asked: Sequence[str]) -> Row:
+            if asked[-1] != STATUS:
+                return mysql_row(node, read_only=node != "p" and node not in status)
+            if isinstance(told := status[node], Exception):
+                raise told
+            return told  # type: ignore[return-value]
+
+        return answer
+
+    return Servers(**{node: says(node) for node in "pab"})
+
+
+@pytest.mark.parametrize(
+    ("status", "role"),
+    [
+        (None, Role.PRIMARY),
+        ([*[""] * 10, "Yes"], Role.REPLICA),
+        ([*[""] * 10, "No"], Role.REPLICA),
+        (PermissionError("1227"), Role.REPLICA),
+    ],
+    ids=["no source", "a source", "a stopped one", "not allowed to ask"],
+)
+def test_a_replica_that_takes_writes_is_asked_whether_it_has_a_source(
+    make: Maker, status: Row | Exception | None, role: Role
+) -> None:
+    """Only one without is a primary; the node answers in any case."""
+    servers = mysql(a=status)
+    cluster, told = make(servers, dialect="mysql", idle_interval=0.001)
+    cluster.start()
+    servers.until_asked("a", 5)
+    assert cluster.topology.nodes["a"].role is role
+    assert cluster.topology.nodes["b"].role is Role.REPLICA
+    assert cluster.topology.primary == "p"
+    assert not told.details
+
+
+def test_a_question_that_is_refused_is_not_asked_each_time(make: Maker) -> None:
+    """Its connection is closed for it."""
+    servers = mysql(a=PermissionError("1227"))
+    cluster, _ = make(servers, dialect="mysql", idle_interval=0.001)
+    cluster.start()
+    servers.until_asked("a", 8)
+    assert servers.closed["a"] == 1
+
+
+def test_a_question_that_hangs_is_no_answer(make: Maker) -> None:
+    """The server froze between the two."""
+    cluster, told = make(mysql(a=TimeoutError()), dialect="mysql")
+    cluster.start()
+    assert told.until(Kind.NODE_DOWN, "a") == "TimeoutError"
+
+
+def test_a_blind_node_without_a_helper_is_asked_once(make: Maker) -> None:
+    """MySQL without GTIDs: asking the same again tells no more."""
+
+    def off(count: int, asked: Sequence[str]) -> Row:
+        return [None, "", "OFF", "1", "1", "1", "a"]
+
+    servers = Servers(p=lambda *_: mysql_row("p", read_only=False), a=off, b=off)
+    cluster, told = make(servers, dialect="mysql")
+    cluster.start()
+    told.until(Kind.BLIND, "a")
+    assert servers.asked["a"] == 1
     assert cluster.through_helper == set()
 
 

@@ -109,12 +109,13 @@ def test_the_helper_is_the_same_probe_with_its_owners_rights() -> None:
     dialect = PostgreSQL()
     (probe,) = dialect.probe_statements(Role.REPLICA, helper=False)
     create, revoke, grant = dialect.setup_statements()
-    assert probe in create
+    assert probe.replace("::text", "") in create
     assert "security definer" in create
     assert "search_path = pg_catalog" in create
     assert "lagless_position()" in revoke
     assert "lagless_position()" in grant
-    assert dialect.probe_statements(Role.PRIMARY, helper=True) == ("select * from public.lagless_position()",)
+    (through,) = dialect.probe_statements(Role.PRIMARY, helper=True)
+    assert "from public.lagless_position()" in through
 
 
 @pytest.mark.parametrize(

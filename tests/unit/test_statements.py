@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lagless.dialects.statements import may_write, needs_primary, tag_writes
+from lagless.dialects.statements import asks_only, may_write, needs_primary, tag_writes
 
 READS = [
     "select 1",
@@ -39,6 +39,11 @@ READS = [
     "select updated_at, deleted from note where inserted",
     "select 'listen' as word",
     "select * from temperature_table",
+    "# mysql\nselect 1",
+    "select `insert` from note",
+    "describe note",
+    "desc note",
+    "select * from values_of where next_value = 1",
 ]
 WRITES = [
     "insert into note values (1)",
@@ -67,6 +72,20 @@ WRITES = [
     "",
     "; select 1",
     "prepare p as select 1",
+    "replace into note values (1)",
+    "load data infile 'x' into table note",
+    "select * from note into outfile 'x'",
+    "select a into @a from note",
+    "table note into outfile 'x'",
+    "values row(1) into @a",
+    "with a as (select 1) select * from a into @a",
+    "handler note open",
+    "do sleep(1)",
+    "# select\ninsert into note values (1)",
+    "/*!50000 insert into note values (1) */",
+    "/*M! delete from note */",
+    "analyze table note",
+    "describe analyze select 1",
 ]
 SIDE_EFFECTS = [
     "select pg_advisory_lock(1)",
@@ -95,6 +114,13 @@ SIDE_EFFECTS = [
     "lock table note",
     "create temp table t (a int)",
     "create temporary table t (a int)",
+    "select is_free_lock('l')",
+    "select is_used_lock('l')",
+    "select last_insert_id()",
+    "select currval('s')",
+    "select next value for s",
+    "select previous value for s",
+    "unlock tables",
 ]
 
 
@@ -121,7 +147,53 @@ def test_what_a_standby_would_accept_and_must_not_get(sql: str) -> None:
         assert may_write(text)
 
 
-@pytest.mark.parametrize("comment", ["/**/", "/* a */ ", "-- a\n", "(", "\n \t"])
+ASK_NOT = [
+    *WRITES,
+    *SIDE_EFFECTS,
+    "set a = 1",
+    "begin",
+    "commit",
+    "savepoint s",
+    "declare c cursor for select 1",
+    "fetch 10 from c",
+    "discard all",
+    "pragma foreign_keys",
+    "use other",
+    "select set_config('a', 'b', false)",
+    "select setseed(0.5)",
+    "select @a := 1",
+    "select sql_calc_found_rows * from note",
+    "select found_rows()",
+    "select row_count()",
+    "show warnings",
+    "show count(*) errors",
+]
+
+
+@pytest.mark.parametrize("sql", [sql for sql in READS if sql.lstrip(" (\n/-#").startswith(("select", "SELECT"))])
+def test_what_only_asks_for_rows_may_go_to_a_replica(sql: str) -> None:
+    """In lower and upper case."""
+    assert asks_only(sql)
+    assert asks_only(sql.upper())
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["with a as (select 1) select * from a", "values (1)", "table note", "show tables", "explain select 1", "desc t"],
+)
+def test_other_questions_may_go_there_too(sql: str) -> None:
+    """They begin with another word."""
+    assert asks_only(sql)
+
+
+@pytest.mark.parametrize("sql", ASK_NOT)
+def test_what_does_more_than_ask_stays_on_the_primary(sql: str) -> None:
+    """It writes, locks, changes its connection, or depends on what that did before."""
+    for text in (sql, sql.upper()):
+        assert not asks_only(text)
+
+
+@pytest.mark.parametrize("comment", ["/**/", "/* a */ ", "-- a\n", "# a\n", "(", "\n \t"])
 def test_many_comments_are_read_in_time(comment: str) -> None:
     """The pattern never tries the same comments in another grouping: that would take years."""
     assert may_write(comment * 200 + "insert into note values (1)")

@@ -7,6 +7,8 @@ import dataclasses
 import pytest
 from unit.builders import beat, history, lsn
 
+import lagless.token
+from lagless.core.gtid import MARIADB, MYSQL, GtidSet, MariaGtids
 from lagless.core.position import History, Position
 from lagless.core.session import Mark
 from lagless.errors import ConfigurationError
@@ -26,6 +28,19 @@ def mark(cluster: str = "default", **fields: object) -> Mark:
     return Mark(cluster=cluster, **fields)  # type: ignore[arg-type]
 
 
+A, B, C = (f"{letter * 8}-71ca-11e1-9e33-c80aa9429562" for letter in "abc")
+
+
+def mysql(text: str, generation: int = 0) -> GtidSet:
+    """Return a GTID set."""
+    return GtidSet.parse(History(MYSQL, 0, generation), text)
+
+
+def maria(text: str, generation: int = 0) -> MariaGtids:
+    """Return a MariaDB position."""
+    return MariaGtids.parse(History(MARIADB, 0, generation), text)
+
+
 EXAMPLES = [
     mark(written=lsn(0)),
     mark(written=lsn(2**64 - 1, 2**31, generation=7)),
@@ -39,6 +54,14 @@ EXAMPLES = [
     mark(pinned_until=NOW + 15),
     mark(written=lsn(5), nodes=frozenset({"r"}), pinned_until=NOW + 1),
     mark(cluster="other-cluster_2", written=lsn(5)),
+    mark(written=mysql("")),
+    mark(written=mysql(f"{A}:1-123456789012,{B}:1")),
+    mark(written=mysql(f"{A}:7", generation=35)),
+    mark(written=mysql(f"{A}:3-5:7:9-1234"), nodes=frozenset({"replica1"}), pinned_until=NOW),
+    mark(written=mysql(f"{A}:1-5:_deploy_1:1-3:7")),
+    mark(written=maria("0-1-7")),
+    mark(written=maria("0-1-7,0-4294967295-123456789012,4294967295-2-9", generation=1)),
+    mark(dirty=History(MYSQL, 0, 2)),
 ]
 
 
@@ -74,12 +97,60 @@ def test_a_pin_is_never_shortened_by_rounding() -> None:
 
 @pytest.mark.parametrize(
     "position",
-    [lsn(0xFFFFFFFFFFFFFFFF, 99, system="18446744073709551615"), lsn(0x16B374D8_4800_0000, 3, system="7" * 20)],
+    [
+        lsn(0xFFFFFFFFFFFFFFFF, 99, system="18446744073709551615"),
+        lsn(0x16B374D8_4800_0000, 3, system="7" * 20),
+        mysql(f"{A}:1-123456789012345"),
+        mysql(f"{A}:123456789012345"),
+        mysql(f"{A}:1-5:7-12345678"),
+        maria("0-1-123456789012,0-2-123456789013"),
+    ],
 )
 def test_a_realistic_token_is_at_most_120_bytes(position: Position) -> None:
     """20 digits of system id, 16 hexadecimal digits of LSN, a pin, and a replica's name."""
     given = mark(written=position, nodes=frozenset({"replica-eu-west-1"}), pinned_until=NOW)
     assert len(signer().seal([given])) <= 120
+
+
+def test_a_failovers_two_servers_fit_into_120_bytes() -> None:
+    """With the name of a replica."""
+    given = mark(written=mysql(f"{A}:1-123456789012,{B}:1-123456789012"), nodes=frozenset({"replica1"}))
+    assert len(signer().seal([given])) <= 120
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        mysql(f"{A}:1-9,{B}:1-9,{C}:1-9", generation=4),
+        mysql(f"{A}:" + ":".join(str(number) for number in range(1, 99, 2))),
+        maria(",".join(f"{domain}-1-123456789012" for domain in range(9)), generation=4),
+    ],
+    ids=["three servers", "many gaps", "nine domains"],
+)
+def test_gtids_that_are_too_many_become_a_doubt(position: Position) -> None:
+    """The primary settles it: slower, never staler; the rest of the mark is kept."""
+    nodes = frozenset({"replica1"})
+    token = signer().seal([mark(written=position, nodes=nodes, pinned_until=NOW)])
+    assert len(token) <= 120
+    assert signer().open(token) == Opened((mark(dirty=position.history, nodes=nodes, pinned_until=NOW),), NOW)
+
+
+def test_a_kind_of_position_of_a_later_version_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It promises something that this one cannot check: neither nothing nor an error (CORRECTNESS 12)."""
+    monkeypatch.setitem(lagless.token._LETTERS, type(beat(1)), "z")
+    token = signer().seal([mark(written=beat(12), nodes=frozenset({"r"}))])
+    monkeypatch.undo()
+    assert signer().open(token) == Opened((mark(dirty=History(""), nodes=frozenset({"r"})),), NOW)
+
+
+OLD = "1~tro8w0~default!l!1kghp1gbkeuh3.1.0!3sch!replica1~Eh9AwObHJ0pctWTxfHh7Eg"
+
+
+def test_a_token_of_the_first_format_still_opens() -> None:
+    """Sealed before there were GTIDs."""
+    given = mark(written=lsn(0x2B241), nodes=frozenset({"replica1"}))
+    assert signer().open(OLD) == Opened((given,), NOW)
+    assert signer().seal([given]) == OLD
 
 
 @pytest.mark.parametrize("given", EXAMPLES, ids=repr)

@@ -99,12 +99,13 @@ def disjoint(configs: Sequence[ClusterConfig]) -> None:
             owner[node.name] = config.name
 
 
-def parse_cluster(name: str, options: object) -> ClusterConfig:
+def parse_cluster(name: str, options: object, *, where: str | None = None) -> ClusterConfig:
     """Read one cluster from a settings mapping: `primary` (the cluster's name by default), `replicas`, and the rest.
 
-    Replicas are names, or a mapping of names to weights or to `{"weight": 2}`. Raises ConfigurationError.
+    Replicas are names, or a mapping of names to weights or to `{"weight": 2}`. `where` begins the messages of errors.
+    Raises ConfigurationError.
     """
-    where = f"LAGLESS[{name!r}]"
+    where = where or f"LAGLESS[{name!r}]"
     if not isinstance(options, Mapping):
         raise ConfigurationError(f"{where}: {options!r} must be a mapping such as {{'replicas': ['replica1']}}")
     known = {f.name for f in fields(ClusterConfig)} - {"name"}

@@ -13,6 +13,8 @@ RING = 128
 """How many primary observations are kept; beyond, the older half is thinned to every second."""
 AMBIGUOUS_SECONDS = 60.0
 """How long a node stays ambiguous after its identity last alternated (CORRECTNESS 19)."""
+ERRANT_SECONDS = 1.0
+"""How long the primary must be without what a replica holds: a semi-synchronous one is ahead for a moment."""
 
 
 def observe(topology: Topology, seen: Observation) -> Topology:
@@ -20,14 +22,18 @@ def observe(topology: Topology, seen: Observation) -> Topology:
     before = topology.nodes[seen.node]
     if seen.sent < before.sent:
         return topology
+    seen = _believed(topology, seen)
     nodes = {**topology.nodes, seen.node: _heard(before, seen)}
     primary = _elect(nodes, topology.primary, topology.history)
     state = nodes[primary] if primary else None
     known = state.position if state else None
     history = known.history if known else topology.history
     ring = topology.ring if primary == topology.primary else ()
-    if state is not None and known is not None and seen.node == primary:
-        ring = _extend(() if went_back(topology, seen) else ring, seen.sent, known)
+    # A primary that was demoted is behind the next one, of which nobody has heard yet: what it says bounds nothing.
+    if state is not None and seen.node == primary and state.alive and state.role is Role.PRIMARY:
+        if known is not None:
+            ring = _extend(() if went_back(topology, seen) else ring, seen.sent, known)
+        nodes = {name: _judged(_denied(each, seen), state.horizon, seen.sent) for name, each in nodes.items()}
     return picture(_refreshed(nodes, ring), primary, history, ring, topology.captured)
 
 
@@ -42,10 +48,13 @@ def capture(topology: Topology, position: Position, sent: float, answered: float
 
 def went_back(topology: Topology, seen: Observation) -> bool:
     """Tell whether the primary now stands before a point that it had reached: a restore that kept its history."""
+    seen = _believed(topology, seen)
     end = seen.horizon or seen.position
     last = topology.ring[-1][1] if topology.ring else None
     if end is None or last is None or seen.node != topology.primary or end.history != last.history:
         return False
+    if seen.role is not Role.PRIMARY:
+        return False  # it was demoted, and replays what another commits
     # A probe that was sent while a session's question was under way may have been answered before it.
     return seen.sent > max(topology.ring[-1][0], topology.captured) and not end.covers(last)
 
@@ -74,7 +83,42 @@ def _heard(before: NodeState, seen: Observation) -> NodeState:
         restarted=seen.sent if changed else before.restarted,
         ambiguous_until=seen.sent + AMBIGUOUS_SECONDS if alternates else before.ambiguous_until,
         fresh_at=-math.inf,
+        read_only=seen.read_only if seen.claim is None or not same else before.read_only,
+        claims=seen.claim is not None,
+        local=seen.local,
+        suspect=None if seen.local is None else before.suspect,
+        errant=before.errant and seen.local is not None,
     )
+
+
+def _believed(topology: Topology, seen: Observation) -> Observation:
+    """Decide on a claim that nobody could resolve: what stopped refusing writes once the primary was gone is promoted.
+
+    The verdict holds for as long as the server runs. Any other declared replica that takes writes is a mistake, and
+    electing it when the primary dies would split the brain.
+    """
+    before, rival = topology.nodes[seen.node], topology.primary_state
+    if seen.claim is None or before.identity != seen.identity:
+        return seen
+    if before.role is Role.PRIMARY:
+        return seen.claim
+    rivalled = rival is not None and rival is not before and rival.alive and rival.role is Role.PRIMARY
+    return seen.claim if before.read_only and not rivalled else seen
+
+
+def _denied(state: NodeState, seen: Observation) -> NodeState:
+    """Forget that a node refused writes once: it takes them, and so does the primary, which answered after it."""
+    return replace(state, read_only=False) if state.claims and state.sent < seen.sent else state
+
+
+def _judged(state: NodeState, horizon: Position | None, sent: float) -> NodeState:
+    """Compare what a replica held with what the primary, asked later, holds: the rest was written on the replica."""
+    if horizon is None or state.local is None or state.sent >= sent:
+        return state
+    since, suspect = state.suspect or (sent, None)
+    if suspect is not None and state.local.covers(suspect) and not horizon.covers(suspect):
+        return replace(state, errant=state.errant or sent - since >= ERRANT_SECONDS)
+    return replace(state, suspect=None if horizon.covers(state.local) else (sent, state.local), errant=False)
 
 
 def _fork(before: NodeState, seen: Observation) -> int | None:

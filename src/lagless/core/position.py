@@ -13,8 +13,9 @@ PAGE_HEADERS = (24, 40)
 class History(NamedTuple):
     """One line of history; positions of different histories do not compare (CORRECTNESS 3).
 
-    `system` names the database (PostgreSQL's system identifier), `timeline` counts its promotions, `generation` is
-    bumped by the operator after a restore or a re-clone, which no server reports.
+    `system` names the database (PostgreSQL's system identifier; MySQL and MariaDB tell none, and are called that),
+    `timeline` counts its promotions where the database does, `generation` is bumped by the operator after a restore or
+    a re-clone, which no server reports.
     """
 
     system: str
@@ -40,6 +41,9 @@ class Position(Protocol):
     def merge(self, other: Self) -> Self:
         """Return the least position that covers both; ValueError if they are of different histories."""
 
+    def lacks(self, other: Self) -> int:
+        """Return how much of `other`, which is of the same history, is missing here: bytes, beats, transactions."""
+
     def text(self) -> str:
         """Return the point in the notation of its database, without the history."""
 
@@ -60,6 +64,10 @@ class Scalar:
         if type(other) is not type(self) or other.history != self.history:
             raise ValueError(f"positions of different histories do not merge: {self.history}, {other.history}")
         return self if self.value >= other.value else other
+
+    def lacks(self, other: Self) -> int:
+        """Return the difference, 0 if there is none to the worse."""
+        return max(0, other.value - self.value)
 
     def text(self) -> str:
         """Return the number in decimal."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from lagless.core.position import History, Position, Scalar
+from lagless.core.position import History, Position
 from lagless.errors import ConfigurationError
 
 
@@ -50,6 +50,10 @@ class Observation:
     with `unproven` set means that the server gave no proof of its timeline: the last proven one holds; None without
     it, that it cannot tell (rights are missing). `horizon` (primary) is a position beyond which nothing was committed
     yet; `fork` (promoted primary) is where its timeline left the one before.
+
+    Where servers have GTIDs: `read_only` says whether it refuses writes; `claim` is what it says if it is a primary
+    after all, for a declared replica that takes writes (None: no doubt); `local` (replica) is a position that the
+    primary holds, too, unless something was written on the replica itself.
     """
 
     node: str
@@ -60,6 +64,9 @@ class Observation:
     horizon: Position | None = None
     fork: int | None = None
     identity: Identity | None = None
+    read_only: bool | None = None
+    claim: Observation | None = None
+    local: Position | None = None
     error: str | None = None
 
 
@@ -68,7 +75,10 @@ class NodeState:
     """What was last heard of one node.
 
     `fresh_at` is when the newest primary position that it covers was asked for; `restarted` when another identity was
-    first heard under its name; `blind` says that it answers but cannot tell its position.
+    first heard under its name; `blind` says that it answers but cannot tell its position. `suspect` is a position that
+    the primary was found without, and when it was asked; `errant` says that it still is: a write of the replica's own.
+    `read_only` says whether it refused writes when that was last certain, `claims` that it takes them now and nobody
+    can tell whether it should.
     """
 
     name: str
@@ -86,6 +96,11 @@ class NodeState:
     restarted: float = -math.inf
     ambiguous_until: float = -math.inf
     fresh_at: float = -math.inf
+    read_only: bool | None = None
+    claims: bool = False
+    local: Position | None = None
+    suspect: tuple[float, Position] | None = None
+    errant: bool = False
 
     @property
     def heard(self) -> bool:
@@ -163,8 +178,8 @@ def picture(
 
 
 def behind(state: NodeState, wanted: Position) -> int | None:
-    """Return by how much (bytes or beats) a node is behind `wanted`; None where the two do not compare."""
+    """Return by how much (bytes, beats, transactions) a node is behind; None where the two do not compare."""
     known = state.position
-    if isinstance(known, Scalar) and isinstance(wanted, Scalar) and known.history == wanted.history:
-        return max(0, wanted.value - known.value)
-    return None
+    if known is None or type(known) is not type(wanted) or known.history != wanted.history:
+        return None
+    return known.lacks(wanted)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from lagless.dialects.base import Dialect
 from lagless.dialects.heartbeat import Heartbeat
+from lagless.dialects.mariadb import MariaDB
+from lagless.dialects.mysql import MySQL
+from lagless.dialects.mysql_family import MySQLFamily
 from lagless.dialects.postgresql import PostgreSQL
 from lagless.errors import ConfigurationError
 
-__all__ = ["Dialect", "Heartbeat", "PostgreSQL", "dialect_named"]
+__all__ = ["Dialect", "Heartbeat", "MariaDB", "MySQL", "MySQLFamily", "PostgreSQL", "dialect_named"]
 
 
 def dialect_named(name: str) -> Dialect:
@@ -15,6 +18,14 @@ def dialect_named(name: str) -> Dialect:
     match name:
         case "postgresql":
             return PostgreSQL()
+        case "mysql":
+            return MySQL()
+        case "mysql_family":
+            return MySQLFamily()
+        case "mariadb":
+            return MariaDB()
         case "heartbeat":
             return Heartbeat()
-    raise ConfigurationError(f"dialect {name!r} is unknown; choose one of heartbeat, postgresql")
+    raise ConfigurationError(
+        f"dialect {name!r} is unknown; choose one of heartbeat, mariadb, mysql, mysql_family, postgresql"
+    )

@@ -12,16 +12,17 @@ from uuid import uuid4
 from lagless.core.config import CaptureMode
 from lagless.core.position import Counter, History
 from lagless.core.topology import Identity, Observation, Role
-from lagless.dialects.base import Heard, Row
+from lagless.dialects.base import Heard, Plain, Row
 
 TABLE = "lagless_heartbeat"
-_READ = f"select system, beat from {TABLE} where id = 1"
-_COLUMNS = "(id smallint primary key, system varchar(32) not null, beat bigint not null)"
+# MySQL keeps the word "system" for itself, and lacks a select without FROM but with WHERE in its older versions.
+_READ = f"select origin, beat from {TABLE} where id = 1"
+_COLUMNS = "(id smallint primary key, origin varchar(32) not null, beat bigint not null)"
 _ONLY_ONCE = f"where not exists (select 1 from {TABLE} where id = 1)"
 _BEAT = f"update {TABLE} set beat = beat + 1 where id = 1"
 
 
-class Heartbeat:
+class Heartbeat(Plain):
     """Any database: roles are as declared, a failover is not seen, and the primary is written to at each probe."""
 
     name = "heartbeat"
@@ -54,7 +55,7 @@ class Heartbeat:
         """Create the table and its row."""
         return (
             f"create table if not exists {TABLE} {_COLUMNS}",
-            f"insert into {TABLE} (id, system, beat) select 1, '{uuid4().hex}', 0 {_ONLY_ONCE}",
+            f"insert into {TABLE} (id, origin, beat) select 1, '{uuid4().hex}', 0 from (select 1) as once {_ONLY_ONCE}",
         )
 
     @staticmethod

@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from lagless.core.config import CaptureMode
 from lagless.core.position import History, Lsn, last_record_end, parse_lsn
 from lagless.core.topology import Identity, Observation, Role
-from lagless.dialects.base import Heard, Row
+from lagless.dialects.base import Heard, Plain, Row
 
 # The order of the columns is the rule: a select list is evaluated from left to right, so the standby's LSN is read
 # before its timeline, and belongs to it or to an ancestor. A FROM clause would read the timeline first.
-_PROBE = """\
+_QUESTION = """\
 select pg_is_in_recovery(),
- case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end,
+ (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end)%(text)s,
  (select received_tli from pg_stat_wal_receiver),
  (select pid from pg_stat_wal_receiver),
  case when pg_is_in_recovery() then null else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end,
- case when pg_is_in_recovery() then null else pg_current_wal_insert_lsn() end,
- case when pg_is_in_recovery() then null else pg_last_wal_replay_lsn() end,
+ (case when pg_is_in_recovery() then null else pg_current_wal_insert_lsn() end)%(text)s,
+ (case when pg_is_in_recovery() then null else pg_last_wal_replay_lsn() end)%(text)s,
  (select system_identifier from pg_control_system()),
  concat_ws('/', extract(epoch from pg_postmaster_start_time()),
   (select extract(epoch from stats_reset) from pg_stat_bgwriter), inet_server_addr(), inet_server_port())"""
+# LSNs as text: some drivers make numbers of them. The function was installed with their own type.
+_PROBE = _QUESTION % {"text": "::text"}
 
 _COLUMNS = """\
 out in_recovery boolean, out lsn pg_lsn, out received_tli integer, out receiver_pid integer, out timeline text,
@@ -30,21 +32,24 @@ out in_recovery boolean, out lsn pg_lsn, out received_tli integer, out receiver_
 _AS_OWNER = "language sql volatile security definer set search_path = pg_catalog as"
 
 _CAPTURE = """\
-select pg_current_wal_flush_lsn(), pg_current_wal_insert_lsn(), current_setting('synchronous_commit'),
+select pg_current_wal_flush_lsn()::text, pg_current_wal_insert_lsn()::text, current_setting('synchronous_commit'),
  substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"""
 
 HELPER = "lagless_position"
 """The function that setup installs: the probe, run with its owner's rights."""
+_THROUGH_HELPER = f"""\
+select in_recovery, lsn::text, received_tli, receiver_pid, timeline, insert_lsn::text, fork_lsn::text,
+ system_identifier, instance from public.{HELPER}()"""
 
 
-class PostgreSQL:
+class PostgreSQL(Plain):
     """PostgreSQL 14 and newer, and what speaks its language with real write-ahead log functions."""
 
     name = "postgresql"
 
     def probe_statements(self, declared: Role, *, helper: bool) -> Sequence[str]:
         """Ask who the server is and how far it has come; one statement, so one moment."""
-        return (f"select * from public.{HELPER}()",) if helper else (_PROBE,)
+        return (_THROUGH_HELPER,) if helper else (_PROBE,)
 
     def read_probe(self, row: Row | None, heard: Heard) -> Observation:
         """Read a probe's row."""
@@ -89,8 +94,9 @@ class PostgreSQL:
 
     def setup_statements(self) -> Sequence[str]:
         """Install the probe as a function that any role may call: no rights are granted but its answer."""
+        question = _QUESTION % {"text": ""}
         return (
-            f"create or replace function public.{HELPER}({_COLUMNS}) returns record {_AS_OWNER} $$ {_PROBE} $$",
+            f"create or replace function public.{HELPER}({_COLUMNS}) returns record {_AS_OWNER} $$ {question} $$",
             f"revoke all on function public.{HELPER}() from public",
             f"grant execute on function public.{HELPER}() to public",
         )

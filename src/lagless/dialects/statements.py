@@ -9,22 +9,32 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*+"  # possessive: comments are never tried in another grouping
+# Possessive: comments are never tried in another grouping. MySQL runs what stands in /*! */, MariaDB in /*M! */.
+_COMMENTS = r"(?:\s|(?:--|\#)[^\n]*\n|/\*(?!M?!).*?\*/|\()*+"
 _READS = re.compile(
     _COMMENTS + r"(?:select|show|set|reset|begin|start|commit|end|rollback|abort|savepoint|release|declare|fetch|close"
-    r"|values|table|explain|with|discard|deallocate|pragma)\b",
+    r"|values|table|explain|describe|desc|with|discard|deallocate|pragma)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _MAY_WRITE = re.compile(
-    _COMMENTS + r"(?:with\b.*\b(?:insert|update|delete|merge)\b|explain\b.*\banaly[sz]e\b|select\b.*\binto\b)",
+    _COMMENTS + r"(?:with\b.*\b(?:insert|update|delete|merge|into)\b|(?:explain|desc|describe)\b.*\banaly[sz]e\b"
+    r"|(?:select|table|values)\b.*\binto\b)",
     re.IGNORECASE | re.DOTALL,
 )
 _SIDE_EFFECTS = re.compile(
     r"\bcommit\s+prepared\b|advisory_(?:xact_)?(?:un)?lock|\b(?:nextval|setval|lastval|pg_notify|get_lock|release_lock|release_all_locks"
-    r"|pg_logical_emit_message|txid_current|pg_current_xact_id)\s*\("
+    r"|is_free_lock|is_used_lock|last_insert_id|currval|pg_logical_emit_message|txid_current|pg_current_xact_id)\s*\("
+    r"|\b(?:next|previous)\s+value\s+for\b"
     r"|\bfor\s+(?:no\s+key\s+)?update\b|\bfor\s+(?:key\s+)?share\b|\block\s+in\s+share\s+mode\b"
-    r"|^\s*(?:listen|notify|unlisten|lock)\b|\btemp(?:orary)?\s+table\b",
+    r"|^\s*(?:listen|notify|unlisten|lock|unlock)\b|\btemp(?:orary)?\s+table\b",
     re.IGNORECASE,
+)
+_ASKS = re.compile(
+    _COMMENTS + r"(?:select|with|values|table|explain|describe|desc|show(?!\s+(?:count\b.*)?(?:warnings|errors)))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_CHANGES_CONNECTION = re.compile(
+    r"\b(?:set_config|setseed|found_rows|row_count)\s*\(|\bsql_calc_found_rows\b|:=", re.IGNORECASE
 )
 _CACHE = 4096
 
@@ -50,6 +60,15 @@ def relaxes_durability(sql: str) -> bool:
 def needs_primary(sql: str) -> bool:
     """Tell whether a standby must not get a statement: locks taken there lock nobody out."""
     return bool(_SIDE_EFFECTS.search(sql))
+
+
+@lru_cache(_CACHE)
+def asks_only(sql: str) -> bool:
+    """Tell whether a text only asks for rows, and neither changes its connection nor depends on what that did before.
+
+    When in doubt, no: that costs one read on the primary.
+    """
+    return bool(_ASKS.match(sql)) and not may_write(sql) and not _CHANGES_CONNECTION.search(sql)
 
 
 WRITING_NOT = frozenset(
