@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType, TracebackType
 
 from lagless.cluster import Cluster, cluster_named, living_clusters
@@ -17,17 +19,35 @@ from lagless.events import Kind
 from lagless.token import Opened, Signer, merge
 
 SECRET = "LAGLESS_SECRET"  # noqa: S105 - the variable's name
+SWITCH = "LAGLESS_ENABLED"
+_OFF = frozenset({"0", "false", "no", "off"})
 _default: Signer | None = None
 
 
+def switched_off() -> bool:
+    """Tell whether the environment's LAGLESS_ENABLED says no."""
+    return os.environ.get(SWITCH, "").strip().lower() in _OFF
+
+
+def shared_secret() -> str | None:
+    """Return the environment's LAGLESS_SECRET, by which several processes understand each other; None without one."""
+    return os.environ.get(SECRET) or None
+
+
+@functools.cache
+def process_key() -> bytes:
+    """Return a random key; tokens that it signs hold within this process alone."""
+    return secrets.token_bytes(32)
+
+
 def default_signer() -> Signer:
-    """Return the signer of `session()`: an adapter's, else over the environment's LAGLESS_SECRET.
+    """Return the signer of `session()`: an edge's or adapter's, else over the environment's LAGLESS_SECRET.
 
     Without either, the key is random: tokens then hold within this process alone.
     """
     global _default  # noqa: PLW0603 - one for the process, made at first use
     if _default is None:
-        _default = Signer([os.environ.get(SECRET) or secrets.token_bytes(32)])
+        _default = Signer([shared_secret() or process_key()])
     return _default
 
 
@@ -37,21 +57,17 @@ def use_signer(signer: Signer | None) -> None:
     _default = signer
 
 
-def open_tokens(tokens: Iterable[str], signer: Signer, clusters: Iterable[Cluster] = ()) -> list[Opened]:
-    """Open tokens; what does not open is counted by the clusters and otherwise ignored."""
-    opened = []
-    for token in tokens:
-        found = signer.open(token)
-        if found is not None:
-            opened.append(found)
-            continue
+def open_token(token: str, signer: Signer, clusters: Iterable[Cluster] = ()) -> Opened | None:
+    """Open a token; one that does not open is counted by the clusters and otherwise ignored."""
+    opened = signer.open(token)
+    if opened is None:
         for cluster in clusters:
             cluster.emit(Kind.TOKEN_REFUSED)
     return opened
 
 
 def begin(
-    opened: Iterable[Opened],
+    opened: Collection[Opened],
     signer: Signer,
     *,
     key: str | None = None,
@@ -61,7 +77,7 @@ def begin(
 ) -> Session:
     """Return the Session of a unit of work that begins now."""
     return Session(
-        merge(opened),
+        merge(opened) if opened else (),
         began=time.monotonic(),
         key=key,
         keyed=keyed,
@@ -80,7 +96,7 @@ def cluster_of(session: Session, name: str) -> Cluster | None:
 def needs_settling(session: Session) -> list[Cluster]:
     """Return the clusters whose primary must be asked before this unit of work ends: none if it only read replicas."""
     found = []
-    for name, footprint in session.footprints.items():
+    for name, footprint in tuple(session.footprints.items()):  # a thread of the unit may still add one
         cluster = cluster_of(session, name)
         if cluster is None or not cluster.tracks:
             continue
@@ -95,10 +111,20 @@ def settle(session: Session) -> None:
         cluster.settle(session.of(cluster.name))
 
 
+async def settle_off_loop(session: Session) -> None:
+    """Do as settle() does, without blocking the event loop; several clusters are asked at once."""
+    behind = needs_settling(session)
+    asking = [cluster.off_loop(cluster.settle, session.of(cluster.name)) for cluster in behind]
+    if len(asking) == 1:
+        await asking[0]  # in this task: what gather() makes one of costs more than most requests
+    elif asking:
+        await asyncio.gather(*asking)
+
+
 def outcome(session: Session) -> tuple[Mark, ...]:
     """Return what the next unit of work must know, without what every node holds already."""
     marks = dict(session.marks)
-    for name, footprint in session.footprints.items():
+    for name, footprint in tuple(session.footprints.items()):
         cluster = cluster_of(session, name)
         if cluster is None or not cluster.tracks:
             continue
@@ -146,8 +172,8 @@ class session:  # noqa: N801 - reads as the statement it is: with session(token)
 
     def __enter__(self) -> Session:
         signer = default_signer()
-        opened = open_tokens([self._token] if self._token else [], signer, living_clusters())
-        self._session = begin(opened, signer, key=self._key)
+        opened = open_token(self._token, signer, living_clusters()) if self._token else None
+        self._session = begin([opened] if opened else [], signer, key=self._key)
         held = current()
         frame.set(Frame(self._session, held.scope if held else None, held))
         return self._session
@@ -167,10 +193,8 @@ class session:  # noqa: N801 - reads as the statement it is: with session(token)
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave()
-        for cluster in needs_settling(self._session) if self._session else ():
-            footprint = self._session.of(cluster.name)  # type: ignore[union-attr]
-            await cluster.off_loop(cluster.settle, footprint)
         if self._session:
+            await settle_off_loop(self._session)
             _tell_outer(self._session)
 
     @staticmethod

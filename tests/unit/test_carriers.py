@@ -14,9 +14,12 @@ from lagless.carriers import (
     MAX_COOKIES,
     UNCHANGED,
     Change,
+    Cookies,
     Received,
+    answered,
     change,
     cookie_name,
+    cookie_tokens,
     split_header,
 )
 from lagless.core.session import Mark
@@ -224,3 +227,59 @@ def test_a_header_is_answered_by_a_header() -> None:
 def test_a_header_holds_several_tokens(value: str, tokens: list[str]) -> None:
     """Proxies join repeated headers with commas."""
     assert split_header(value) == tokens
+
+
+@pytest.mark.parametrize(
+    ("header", "tokens"),
+    [
+        ("", {}),
+        ("a=1; b=2", {}),
+        ("a=lagless-b=1", {}),
+        ("lagless-a=1~x", {"lagless-a": "1~x"}),
+        ("a=1;lagless-a=x ;  lagless-b=y=z; c", {"lagless-a": "x", "lagless-b": "y=z"}),
+        ('lagless-a="x"; lagless-b; =; ;', {"lagless-a": "x", "lagless-b": ""}),
+        ("bad{cookie}=é; lagless-a=x", {"lagless-a": "x"}),
+    ],
+)
+def test_tokens_are_picked_out_of_a_cookie_header(header: str, tokens: dict[str, str]) -> None:
+    """Whatever other applications put beside them."""
+    assert cookie_tokens(header) == tokens
+
+
+def told(*headers: tuple[str, str], to: Change, **where: str) -> list[tuple[str, str]]:
+    """Return a response's headers."""
+    return answered(headers, to, Cookies(**where), max_age=60.9, secure=True)
+
+
+def test_a_change_becomes_headers() -> None:
+    """Deletions first; each cookie is deleted where it was set."""
+    change = Change(set=("lagless-b", "1~x"), delete=("lagless-a",))
+    assert told(("A", "1"), ("B", "2"), to=change, path="/p", domain="example.org") == [
+        ("A", "1"),
+        ("B", "2"),
+        ("Vary", "Cookie"),
+        ("Set-Cookie", "lagless-a=; Max-Age=0; Path=/p; Domain=example.org; HttpOnly; SameSite=Lax; Secure"),
+        ("Set-Cookie", "lagless-b=1~x; Max-Age=60; Path=/p; Domain=example.org; HttpOnly; SameSite=Lax; Secure"),
+    ]
+
+
+def test_a_header_needs_no_cookie_and_varies_by_none() -> None:
+    """Its client has none."""
+    assert told(("A", "1"), to=Change(set=(HEADER, ""))) == [("A", "1"), (HEADER, "")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], ["Cookie"]),
+        ([""], ["Cookie"]),
+        (["Accept"], ["Accept, Cookie"]),
+        (["Accept", "Origin"], ["Accept, Origin, Cookie"]),
+        (["accept, COOKIE"], ["accept, COOKIE"]),
+        (["*"], ["*"]),
+    ],
+)
+def test_what_sets_a_cookie_varies_by_cookies(before: list[str], after: list[str]) -> None:
+    """In one header, once."""
+    headers = told(*(("vary", value) for value in before), to=Change(delete=("lagless-a",)))
+    assert [value for name, value in headers if name.lower() == "vary"] == after

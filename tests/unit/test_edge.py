@@ -20,9 +20,11 @@ from lagless.edge import (
     default_signer,
     in_doubt,
     needs_settling,
-    open_tokens,
+    open_token,
     outcome,
+    process_key,
     settle,
+    switched_off,
     use_signer,
 )
 from lagless.events import Kind
@@ -127,8 +129,10 @@ def test_a_token_that_is_no_text_is_a_mistake() -> None:
 def test_refused_tokens_are_counted(cluster: Cluster, signer: Signer) -> None:
     """By every cluster they might have been for."""
     good = signer.seal([Mark(cluster=PRIMARY, written=lsn(1))])
-    opened = open_tokens(["x", good, "y"], signer, [cluster])
-    assert [mark.written for token in opened for mark in token.marks] == [lsn(1)]
+    assert open_token("x", signer, [cluster]) is open_token("y", signer, [cluster]) is None
+    opened = open_token(good, signer, [cluster])
+    assert opened
+    assert [mark.written for mark in opened.marks] == [lsn(1)]
     assert cluster.counts.events == {Kind.TOKEN_REFUSED: 2}
 
 
@@ -165,6 +169,16 @@ def test_async_with_settles_in_a_thread(cluster: Cluster) -> None:
     assert threads[0] is not threading.main_thread()
     with session(token) as following:
         assert following.of(PRIMARY).written == lsn(100)
+
+
+def test_an_edge_s_own_cluster_outranks_the_living_one_of_its_name(signer: Signer) -> None:
+    """Two applications of one process may use one name; clusters of other names are found as ever."""
+    first, _ = (Cluster(PRIMARY, primary=Node(PRIMARY), asker=answer) for _ in range(2))
+    other = Cluster("other", primary=Node("other"), asker=answer)
+    unit = begin([], signer, clusters={PRIMARY: first})
+    write(unit)
+    write(unit, "other")
+    assert needs_settling(unit) == [first, other]
 
 
 def test_what_needs_settling(cluster: Cluster) -> None:
@@ -243,6 +257,19 @@ def test_without_a_key_tokens_hold_within_the_process(monkeypatch: pytest.Monkey
     monkeypatch.delenv("LAGLESS_SECRET", raising=False)
     use_signer(None)
     token = default_signer().seal([Mark(cluster=PRIMARY, written=lsn(1))])
+    use_signer(None)
     assert default_signer().open(token)
     use_signer(None)
+    process_key.cache_clear()
     assert default_signer().open(token) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "off"), [("0", True), (" FALSE ", True), ("no", True), ("off", True), ("", False), ("1", False)]
+)
+def test_the_environment_s_switch(monkeypatch: pytest.MonkeyPatch, word: str, off: bool) -> None:
+    """Off is said in so many words; all else, and nothing, is on."""
+    monkeypatch.setenv("LAGLESS_ENABLED", word)
+    assert switched_off() is off
+    monkeypatch.delenv("LAGLESS_ENABLED")
+    assert not switched_off()

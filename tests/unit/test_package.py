@@ -13,12 +13,23 @@ import pytest
 import lagless
 
 ROOT = Path(lagless.__file__).parent
-FRAMEWORKS = {"django", "psycopg", "psycopg_pool", "sqlalchemy", "flask", "pymongo", "click", "rich", "httpx", "pytest"}
+DRIVERS = {"psycopg", "psycopg_pool", "asyncpg", "pymysql", "aiomysql", "asyncmy", "MySQLdb", "pymongo"}
+WEB = {"django", "sqlalchemy", "flask", "flask_sqlalchemy", "werkzeug", "starlette", "fastapi", "litestar"}
+FRAMEWORKS = DRIVERS | WEB | {"click", "rich", "httpx", "pytest"}
 RUNTIME_ORDER = [
     *("context", "events", "inflight", "waiting", "news", "token", "carriers", "monitor", "routing", "settling"),
-    *("cluster", "edge"),
+    *("cluster", "greeting", "tracking", "edge", "web", "middleware"),
 ]
 RUNTIME = set(RUNTIME_ORDER)
+KNOWS = {"asgi": set(), "wsgi": set(), "sqlalchemy": {"drivers"}, "flask": {"wsgi", "sqlalchemy"}}
+"""The edges and adapters, and which parts beside the runtime each may import."""
+BRINGS = {
+    "asgi": set(),
+    "wsgi": set(),
+    "sqlalchemy": {"sqlalchemy"},
+    "flask": {"flask", "flask_sqlalchemy", "werkzeug"},
+}
+"""The packages that belong to the name of each."""
 PURE = {"errors", "core"}
 IMPURE = {"time", "random", "threading", "contextvars", "logging", "socket", "select", "os", "asyncio", "secrets"}
 
@@ -95,14 +106,22 @@ def test_within_the_runtime_imports_point_down() -> None:
 def test_every_module_is_in_a_layer() -> None:
     """A new one must say where it belongs."""
     rest = {"__init__", "dialects", "drivers", "django", "testing", "demo", "cli"}
-    assert {layer(module) for module in modules()} <= PURE | RUNTIME | rest
+    assert {layer(module) for module in modules()} <= PURE | RUNTIME | rest | set(KNOWS)
 
 
 @pytest.mark.parametrize("module", [m for m in modules() if layer(m) == "drivers"])
 def test_drivers_know_only_the_port(module: str) -> None:
     """A driver is imported only in the module of its name."""
     assert own(module) <= PURE | {"dialects", "drivers"}
-    assert foreign(module) & FRAMEWORKS <= {module.removeprefix("drivers/").removesuffix(".py")}
+    assert {name.lower() for name in foreign(module) & FRAMEWORKS} <= {Path(module).stem}
+
+
+@pytest.mark.parametrize("module", [m for m in modules() if layer(m) in KNOWS])
+def test_edges_and_adapters_do_not_know_each_other(module: str) -> None:
+    """They stand on the runtime and bring the package of their name; Flask's stands on two of them."""
+    part = layer(module)
+    assert own(module) <= PURE | RUNTIME | {"dialects", part} | KNOWS[part]
+    assert foreign(module) <= sys.stdlib_module_names | BRINGS[part]
 
 
 @pytest.mark.parametrize("module", [m for m in modules() if layer(m) == "django"])
@@ -113,11 +132,13 @@ def test_the_django_adapter_knows_no_tool(module: str) -> None:
 
 
 def test_frameworks_are_imported_where_their_name_says_so() -> None:
-    """Django in its adapter and the demonstration's site; psycopg, click and rich in tools."""
+    """Each in its edge, adapter or driver; in tools, and all of the web's in the demonstration's sites."""
     allowed = {
-        "django": ("django/", "demo/site/"),
-        "psycopg": ("drivers/psycopg.py", "testing/", "demo/"),
-        "psycopg_pool": ("testing/", "demo/"),
+        **dict.fromkeys(WEB, ("demo/site",)),
+        **{name: (f"drivers/{name.lower()}.py", "testing/", "demo/") for name in DRIVERS},
+        "django": ("django/", "demo/site"),
+        "sqlalchemy": ("sqlalchemy/", "demo/site"),
+        **dict.fromkeys(("flask", "flask_sqlalchemy", "werkzeug"), ("flask.py", "flask/", "demo/site")),
         "click": ("cli.py", "demo/"),
         "rich": ("cli.py", "demo/"),
         "httpx": ("demo/",),
@@ -139,16 +160,17 @@ def test_only_tools_import_tools() -> None:
 def test_importing_lagless_loads_no_framework_and_starts_no_thread() -> None:
     """In an interpreter of its own."""
     script = (
-        "import sys, threading, lagless\n"
+        "import sys, threading, lagless, lagless.asgi, lagless.wsgi\n"
         f"loaded = {sorted(FRAMEWORKS | {'asgiref', 'gunicorn', 'uvicorn'})!r}\n"
         "print([name for name in loaded if name in sys.modules], threading.active_count())\n"
-        "print([name for name in sys.modules if name.startswith(('lagless.d', 'lagless.t'))])\n"
+        "print([name for name in sys.modules if name.startswith(('lagless.d', 'lagless.t', 'lagless.s'))])\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True)
     first, second = done.stdout.splitlines()
     assert first == "[] 1"
     assert "lagless.drivers" not in second
     assert "lagless.django" not in second
+    assert "lagless.sqlalchemy" not in second
     assert "lagless.testing" not in second
 
 

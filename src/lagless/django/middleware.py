@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -15,18 +13,15 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from lagless.carriers import COOKIE_PREFIX, HEADER, Change, Received, change, split_header
+from lagless.carriers import COOKIE_PREFIX, HEADER, Change, Received
 from lagless.context import Frame, current, frame
 from lagless.core.session import Session
 from lagless.django.registry import Registry, registry
-from lagless.edge import begin, in_doubt, needs_settling, outcome, settle
-from lagless.errors import LaglessError
-from lagless.events import Kind
-from lagless.token import Opened, Signer
+from lagless.edge import needs_settling, settle
+from lagless.token import Signer
+from lagless.web import SAFE_METHODS, Edge, ended_writes, report_late_writes, stepwise
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _META_HEADER = "HTTP_" + HEADER.upper().replace("-", "_")
-_NOTHING = Received({})
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
@@ -44,8 +39,7 @@ class Middleware:
         if not self._registry.enabled:
             raise MiddlewareNotUsed("LAGLESS_ENABLED is off")
         self.get_response: Any = get_response
-        self._session_cookie = settings.SESSION_COOKIE_NAME  # once: each look at the settings costs
-        self._signer = cast(Signer, self._registry.signer)
+        self._edge = _edge(self._registry)
         self._async = iscoroutinefunction(get_response)
         if self._async:
             markcoroutinefunction(self)
@@ -80,40 +74,8 @@ class Middleware:
     # -- in
 
     def _begin(self, request: HttpRequest) -> tuple[Received, Session]:
-        received = self._receive(request)
-        key = self._registry.key(request) if self._registry.key else request.COOKIES.get(self._session_cookie)
-        session = begin(
-            received.tokens.values(), self._signer, key=key, keyed=key is not None, routed=self._routed(request, key)
-        )
-        return received, session
-
-    def _receive(self, request: HttpRequest) -> Received:
-        header = request.META.get(_META_HEADER)
-        if header is not None:
-            found = {str(i): self._open(token) for i, token in enumerate(split_header(header))}
-        else:
-            cookies = request.COOKIES
-            found = {name: self._open(cookies[name]) for name in cookies if name.startswith(COOKIE_PREFIX)}
-            if not found:
-                return _NOTHING
-        return Received({name: opened for name, opened in found.items() if opened}, by_header=header is not None)
-
-    def _open(self, token: str) -> Opened | None:
-        opened = self._signer.open(token)
-        if opened is None:
-            for cluster in self._registry.clusters.values():
-                cluster.emit(Kind.TOKEN_REFUSED)
-        return opened
-
-    def _routed(self, request: HttpRequest, key: str | None) -> bool:
-        """Tell whether this request takes part: an opt-in predicate decides, or the share of sessions."""
-        if self._registry.opt_in is not None:
-            return bool(self._registry.opt_in(request))
-        share = self._registry.share
-        if share >= 1:
-            return True
-        who = key or f"{request.META.get('REMOTE_ADDR')} {request.META.get('HTTP_USER_AGENT')}"
-        return int.from_bytes(hashlib.blake2b(who.encode(), digest_size=4).digest()) < share * 2**32
+        received = self._edge.receive(request.META.get(_META_HEADER), _token_cookies(request))
+        return received, self._edge.begin(request, received)
 
     def _process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
         """Under ATOMIC_REQUESTS, let a safe request read replicas until it writes."""
@@ -134,33 +96,15 @@ class Middleware:
     def _end(
         self, request: HttpRequest, response: HttpResponseBase, received: Received, session: Session
     ) -> HttpResponseBase:
-        doubt = response.streaming and self._open_ended(request, session)
-        if response.streaming:
-            self._bind_stream(response, session)
-        if not session.footprints and not received.tokens and not doubt:
+        streaming = response.streaming
+        if not (session.footprints or received.tokens or streaming):
             return response
-        marks = in_doubt(session, self._registry.clusters.values()) if doubt else outcome(session)
-        if marks or received.tokens:
-            self._send(request, response, change(received, marks, self._signer, time.time()))
+        if streaming:
+            self._bind_stream(response, session)
+        self._send(
+            request, response, self._edge.leave(session, received, method=request.method or "", open_ended=streaming)
+        )
         return response
-
-    def _open_ended(self, request: HttpRequest, session: Session) -> bool:
-        """Tell whether a body that is still to be produced may write, or show what no token will tell of.
-
-        A session that reads monotonically is bound to its replica now, so that the token names it.
-        """
-        if request.method not in SAFE_METHODS:
-            return True
-        bound = Frame(session)
-        for cluster in self._registry.clusters.values():
-            if not cluster.tracks or not (session.keyed or cluster.name in session.marks):
-                continue
-            try:
-                if cluster.read(bound).node == cluster.topology.primary:
-                    return True
-            except LaglessError:
-                return True
-        return False
 
     def _send(self, request: HttpRequest, response: HttpResponseBase, told: Change) -> None:
         if not told:
@@ -176,7 +120,7 @@ class Middleware:
             response.set_cookie(
                 name,
                 token,
-                max_age=int(self._signer.max_age),
+                max_age=int(self._edge.signer.max_age),
                 httponly=True,
                 samesite="Lax",
                 secure=request.is_secure(),
@@ -186,26 +130,35 @@ class Middleware:
 
     def _bind_stream(self, response: Any, session: Session) -> None:
         """Bind the session while the body is produced, which happens after this middleware has returned."""
-        content = response.streaming_content
+        content, told = response.streaming_content, ended_writes(session)
         bound = _abound if getattr(response, "is_async", False) else _bound
-        response.streaming_content = bound(content, session)
+        response.streaming_content = bound(content, session, told)
 
 
-def _bound(chunks: Iterator[bytes], session: Session) -> Iterator[bytes]:
-    iterator, bound = iter(chunks), Frame(session)
-    while True:
-        held = frame.set(bound)
-        try:
-            chunk = next(iterator, None)
-            bound = current() or bound  # a scope may be open between the steps
-        finally:
-            frame.reset(held)
-        if chunk is None:
-            return _report_late_writes(session)
-        yield chunk
+def _edge(known: Registry) -> Edge[HttpRequest]:
+    """Return what the settings say of requests; without LAGLESS_KEY, Django's session cookie is a request's key."""
+    cookie = settings.SESSION_COOKIE_NAME  # once: each look at the settings costs
+    return Edge(
+        clusters=known.clusters,
+        signer=cast(Signer, known.signer),
+        stranger=lambda request: f"{request.META.get('REMOTE_ADDR')} {request.META.get('HTTP_USER_AGENT')}",
+        key=known.key or (lambda request: request.COOKIES.get(cookie)),
+        share=known.share,
+        opt_in=known.opt_in,
+    )
 
 
-async def _abound(chunks: AsyncIterator[bytes], session: Session) -> AsyncIterator[bytes]:
+def _token_cookies(request: HttpRequest) -> dict[str, str]:
+    cookies = request.COOKIES
+    return {name: cookies[name] for name in cookies if name.startswith(COOKIE_PREFIX)}
+
+
+def _bound(chunks: Iterable[bytes], session: Session, told: dict[str, int]) -> Iterator[bytes]:
+    yield from stepwise(chunks, Frame(session))
+    report_late_writes(session, told)
+
+
+async def _abound(chunks: AsyncIterator[bytes], session: Session, told: dict[str, int]) -> AsyncIterator[bytes]:
     iterator, bound = aiter(chunks), Frame(session)
     while True:
         held = frame.set(bound)
@@ -215,16 +168,9 @@ async def _abound(chunks: AsyncIterator[bytes], session: Session) -> AsyncIterat
         finally:
             frame.reset(held)
         if chunk is None:
-            _report_late_writes(session)
+            report_late_writes(session, told)
             return
         yield chunk
-
-
-def _report_late_writes(session: Session) -> None:
-    """A write in a streamed body comes after the token left: say so, it is a case for an unsafe method."""
-    for cluster in needs_settling(session):
-        if session.of(cluster.name).unsettled:
-            cluster.emit(Kind.LATE_WRITE)
 
 
 def _atomic_requests(known: Registry) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,15 +16,13 @@ from django.utils.module_loading import import_string
 
 from lagless.cluster import Asker, Cluster
 from lagless.core.config import ClusterConfig, disjoint, parse_cluster
-from lagless.core.consistency import number
 from lagless.dialects.base import Row
 from lagless.django import connecting, vetoes
-from lagless.edge import use_signer
+from lagless.edge import SWITCH, switched_off, use_signer
 from lagless.errors import ConfigurationError
+from lagless.middleware import fraction
 from lagless.token import Signer
 
-SWITCH = "LAGLESS_ENABLED"
-_OFF = frozenset({"0", "false", "no", "off"})
 SETTINGS = frozenset(
     {
         "LAGLESS", SWITCH, "LAGLESS_SHARE", "LAGLESS_OPT_IN", "LAGLESS_KEY", "LAGLESS_DELEGATE_ROUTERS",
@@ -100,7 +97,7 @@ def reset() -> None:
 
 def enabled() -> bool:
     """Tell whether lagless is on: neither the setting LAGLESS_ENABLED nor the environment variable says no."""
-    return bool(getattr(settings, SWITCH, True)) and os.environ.get(SWITCH, "").strip().lower() not in _OFF
+    return bool(getattr(settings, SWITCH, True)) and not switched_off()
 
 
 def configs() -> list[ClusterConfig]:
@@ -147,10 +144,7 @@ def signer(max_age: float) -> Signer:
 
 def share() -> float:
     """Return LAGLESS_SHARE. Raises ConfigurationError unless it is between 0 and 1."""
-    value = number(getattr(settings, "LAGLESS_SHARE", 1.0), "LAGLESS_SHARE", least=0)
-    if value > 1:
-        raise ConfigurationError(f"LAGLESS_SHARE: {value!r} must be a number from 0 to 1, the share of sessions routed")
-    return value
+    return fraction(getattr(settings, "LAGLESS_SHARE", 1.0), "LAGLESS_SHARE")
 
 
 def _disabled() -> Registry:
