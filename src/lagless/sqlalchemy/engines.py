@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
-from sqlalchemy.util.concurrency import in_greenlet
 
 from lagless.cluster import Cluster
 from lagless.context import Frame
@@ -21,6 +20,15 @@ from lagless.errors import ConfigurationError
 from lagless.sqlalchemy import raw
 from lagless.sqlalchemy.probes import probe
 from lagless.waiting import Sleep, in_thread
+
+try:
+    from sqlalchemy.util.concurrency import in_greenlet
+except ImportError:  # the first versions of 2.0 do not tell: there a task never waits for a replica
+
+    def in_greenlet() -> bool:
+        """Tell that waiting is not possible."""
+        return False
+
 
 try:
     from sqlalchemy.util import await_only as wait_for

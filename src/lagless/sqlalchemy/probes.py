@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, __version__, event
 
 from lagless.dialects.base import Row
 from lagless.drivers.dbapi import DbapiProbe
@@ -71,7 +72,14 @@ def track(engine: Engine) -> None:
             _create_by(engine, asyncmy.connect)
 
 
+_TAKES_CREATOR = [int(part) for part in re.findall(r"\d+", __version__)[:3]] >= [2, 0, 16]
+"""Whether this SQLAlchemy lets asynchronous drivers connect by a function of ours."""
+
+
 def _create_by(engine: Engine, connect: Callable[..., Any]) -> None:
+    if not _TAKES_CREATOR:
+        return
+
     @event.listens_for(engine, "do_connect")
     def _connecting(dialect: object, record: object, args: list[Any], params: dict[str, Any]) -> None:  # noqa: ARG001
         params.setdefault("async_creator_fn", connect)
