@@ -22,6 +22,7 @@ class Kind(StrEnum):
     AMBIGUOUS = "ambiguous node"
     BLIND = "position cannot be told"
     ERRANT = "written to on a replica"
+    MISCONFIGURED = "settings that break the promise"
     WRITE_MAYBE_LOST = "write maybe lost"
     SETTLE_FAILED = "settle failed"
     SETTLED = "settled"

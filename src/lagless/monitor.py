@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from lagless.core.cadence import Allowance, Pace, estimate_lag, next_probe
 from lagless.core.position import Position
-from lagless.core.topology import NodeState, Observation
+from lagless.core.topology import Identity, NodeState, Observation
 from lagless.dialects.base import Heard, Row
+from lagless.events import Kind
 
 if TYPE_CHECKING:
     from lagless.cluster import Cluster
@@ -169,6 +170,7 @@ class Watch(threading.Thread):
         self._idle = 0.0
         self._is_primary = False
         self._no_doubts_until = -math.inf
+        self._examined: Identity | None = None
         self._allowance = Allowance(time.monotonic())
         self._pipe = threading.Lock()
         self._reader, self._writer = os.pipe()
@@ -245,7 +247,26 @@ class Watch(threading.Thread):
         seen = dialect.read_probe(row, heard)
         if seen.position is None and not seen.unproven and not helper:
             seen = self._through_helper(cluster, probe, heard, seen)
-        return self._without_doubt(cluster, probe, seen)
+        seen = self._without_doubt(cluster, probe, seen)
+        if seen.identity != self._examined:
+            self._examine(cluster, probe, seen)
+        return seen
+
+    def _examine(self, cluster: Cluster, probe: Probe, seen: Observation) -> None:
+        """Look once at the settings of a server on which the promise rests, and say what is wrong with them."""
+        self._examined = seen.identity
+        statement = cluster.dialect.config_statement()
+        if statement is None or seen.role is None:
+            return
+        try:
+            found = cluster.dialect.read_config(probe.ask((statement,), cluster.config.probe_timeout), seen.role)
+        except TimeoutError:
+            raise
+        except Exception:  # noqa: BLE001 - the role may not see them: nothing is known to be wrong
+            probe.close()
+            return
+        for message in found:
+            cluster.emit(Kind.MISCONFIGURED, self._node, message)
 
     def _without_doubt(self, cluster: Cluster, probe: Probe, seen: Observation) -> Observation:
         """A second question where the answer leaves open whether the node was promoted."""

@@ -16,6 +16,7 @@ from unit.builders import lsn
 
 from lagless import Cluster, Event, Node, session
 from lagless.core.topology import Role
+from lagless.dialects import MySQL, PostgreSQL
 from lagless.dialects.base import Row
 from lagless.events import Kind
 from lagless.monitor import Watch
@@ -35,6 +36,8 @@ class Servers:
         self.answers = answers
         self.asked: dict[str, int] = defaultdict(int)
         self.closed: dict[str, int] = defaultdict(int)
+        self.examined: dict[str, int] = defaultdict(int)
+        self.configured: dict[str, Row | Exception] = {}
         self.pipes: dict[str, tuple[int, int]] = {}
         self._changed = threading.Condition()
 
@@ -51,10 +54,22 @@ class Servers:
         default = PRIMARY_ROW if node == "p" else STANDBY_ROW
         return self.answers[node](count, statements) if node in self.answers else default
 
+    def settings(self, node: str, good: Row) -> Row:
+        """Answer a question about settings."""
+        self.examined[node] += 1
+        row = self.configured.get(node, good)
+        if isinstance(row, Exception):
+            raise row
+        return row
+
     def until_asked(self, node: str, times: int = 1) -> None:
         """Wait until a node was asked so many times."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.asked[node] >= times, PATIENCE), f"{node} was not asked"
+
+
+SETTINGS = {PostgreSQL().config_statement(): [""], MySQL().config_statement(): ["ON", "1", "1", "ON", "4"]}
+"""What a server is asked about its settings, and answers where they are good."""
 
 
 class FakeProbe:
@@ -64,7 +79,9 @@ class FakeProbe:
         self.servers, self.node = servers, node
 
     def ask(self, statements: Sequence[str], timeout: float) -> Row:
-        """Answer."""
+        """Answer; about its settings a server is asked once, and that counts apart."""
+        if statements[-1] in SETTINGS:
+            return self.servers.settings(self.node, SETTINGS[statements[-1]])
         return self.servers.answer(self.node, statements)
 
     def fileno(self) -> int | None:
@@ -481,3 +498,25 @@ def test_a_forked_child_starts_a_monitor_of_its_own() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_settings_that_break_the_promise_are_told_once(make: Maker) -> None:
+    """When a server is first heard; in a log, where SQLAlchemy's users look, as in Django's checks."""
+    servers = Servers()
+    servers.configured["p"] = ["FIRST 1 (a)"]
+    cluster, told = make(servers, idle_interval=0.001)
+    cluster.start()
+    assert "synchronous standbys" in told.until(Kind.MISCONFIGURED, "p")
+    servers.until_asked("p", 4)
+    assert servers.examined["p"] == 1
+
+
+def test_settings_that_may_not_be_seen_are_no_failure(make: Maker) -> None:
+    """The node answers all the same."""
+    servers = Servers()
+    servers.configured["a"] = PermissionError("42501")
+    cluster, told = make(servers, idle_interval=0.001)
+    cluster.start()
+    servers.until_asked("a", 3)
+    assert cluster.topology.nodes["a"].alive
+    assert not told.details

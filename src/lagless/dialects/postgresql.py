@@ -41,6 +41,11 @@ _THROUGH_HELPER = f"""\
 select in_recovery, lsn::text, received_tli, receiver_pid, timeline, insert_lsn::text, fork_lsn::text,
  system_identifier, instance from public.{HELPER}()"""
 
+SYNCHRONOUS = (
+    "synchronous standbys: a replica can show a commit before the primary does, so a session that falls back from a "
+    "replica to the primary may for a moment see less"
+)
+
 
 class PostgreSQL(Plain):
     """PostgreSQL 14 and newer, and what speaks its language with real write-ahead log functions."""
@@ -91,6 +96,16 @@ class PostgreSQL(Plain):
         unflushed = mode is CaptureMode.INSERT or (mode is CaptureMode.AUTO and synchronous == "off")
         value = last_record_end(parse_lsn(insert or "")) if unflushed else parse_lsn(flush or "")
         return Lsn(History(system, int(timeline or "0", 16), generation), value)
+
+    def config_statement(self) -> str | None:
+        """Ask whether commits wait for standbys."""
+        return "select current_setting('synchronous_standby_names')"
+
+    def read_config(self, row: Row | None, role: Role) -> Sequence[str]:
+        """Return what weakens the promise (CORRECTNESS 16)."""
+        if role is not Role.PRIMARY or row is None or not row[0]:
+            return ()
+        return (SYNCHRONOUS,)
 
     def setup_statements(self) -> Sequence[str]:
         """Install the probe as a function that any role may call: no rights are granted but its answer."""

@@ -185,8 +185,8 @@ def _cluster_check(config: ClusterConfig) -> Iterator[CheckMessage]:
     for alias, seen in answers.items():
         if alias != config.primary.name:
             yield from _answer_check(alias, seen, primary)
-    if primary and dialect.name == "postgresql":
-        yield from _synchronous_check(config.primary.name)
+    for alias, seen in answers.items():
+        yield from _settings_check(dialect, alias, seen.role or Role.REPLICA)
 
 
 def _ask(dialect: Any, alias: str, role: Role, config: ClusterConfig) -> Observation:
@@ -231,16 +231,15 @@ def _answer_check(alias: str, seen: Observation, primary: Observation | None) ->
         )
 
 
-def _synchronous_check(alias: str) -> Iterator[CheckMessage]:
+def _settings_check(dialect: Any, alias: str, role: Role) -> Iterator[CheckMessage]:
+    """Say which settings of a server weaken or break the promise."""
+    statement = dialect.config_statement()
+    if statement is None:
+        return
     probe = connecting.probe(alias)
     try:
-        row = probe.ask(["select current_setting('synchronous_standby_names')"], 5.0)
+        found = dialect.read_config(probe.ask([statement], 5.0), role)
     finally:
         probe.close()
-    if row and row[0]:
-        yield Warning(
-            f"{alias!r} has synchronous standbys: a replica can show a commit before the primary does, so a session "
-            "that falls back from a replica to the primary may for a moment see less",
-            hint="See docs/guarantees.md, synchronous replication.",
-            id="lagless.W012",
-        )
+    for message in found:
+        yield Warning(f"{alias!r}: {message}", hint="See docs/guarantees.md.", id="lagless.W012")
