@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from alchemy import World, empty
 
+from alchemy import World, empty
 from lagless.testing import PostgresCluster
 from routing import REPLICAS, hear, the_cluster
 

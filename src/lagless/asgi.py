@@ -10,7 +10,7 @@ from lagless.carriers import COOKIE_PREFIX, HEADER, Change, Header, Received, co
 from lagless.context import frame
 from lagless.core.session import Session
 from lagless.edge import settle_off_loop
-from lagless.web import Edge, ended_writes, holds, may_have_body, report_late_writes
+from lagless.web import Edge, begun_writes, holds, may_have_body, report_late_writes
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -48,7 +48,7 @@ class Middleware(middleware.Middleware[App, Scope]):
             if message["type"] == "http.response.start":
                 if session.footprints:
                     await settle_off_loop(session)
-                    told.update(ended_writes(session))
+                    told.update(begun_writes(session))
                 message = _start(message, scope, edge, session, received)
                 started = True
             await send(message)

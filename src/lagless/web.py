@@ -119,16 +119,16 @@ def _bound(cluster: Cluster, session: Session) -> bool:
 # -- after the token left
 
 
-def ended_writes(session: Session) -> dict[str, int]:
-    """Return how many writes are over in each cluster: taken when a token is made, to tell what comes after it."""
-    return {name: footprint.ended for name, footprint in tuple(session.footprints.items())}
+def begun_writes(session: Session) -> dict[str, int]:
+    """Return how many writes have begun in each cluster: taken when a token is made, to tell what comes after it."""
+    return {name: footprint.begun for name, footprint in tuple(session.footprints.items())}
 
 
 def report_late_writes(session: Session, told: Mapping[str, int]) -> None:
     """Say that a write came after the token left: in a streamed body, or in what runs behind the response."""
     for name, footprint in tuple(session.footprints.items()):
         cluster = cluster_of(session, name)
-        if cluster and cluster.tracks and footprint.unsettled and footprint.ended > told.get(name, 0):
+        if cluster and cluster.tracks and footprint.begun > told.get(name, 0):
             cluster.emit(Kind.LATE_WRITE)
 
 

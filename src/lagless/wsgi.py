@@ -11,7 +11,7 @@ from lagless.carriers import HEADER, Header, Received, cookie_tokens
 from lagless.context import Frame, frame
 from lagless.core.session import Session
 from lagless.edge import settle
-from lagless.web import Edge, ended_writes, holds, may_have_body, report_late_writes, stepwise
+from lagless.web import Edge, begun_writes, holds, may_have_body, report_late_writes, stepwise
 
 ErrorInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Write = Callable[[bytes], object]
@@ -40,7 +40,7 @@ class Middleware(middleware.Middleware[WSGIApplication, WSGIEnvironment]):
             nonlocal started
             if session.footprints:
                 settle(session)
-                told.update(ended_writes(session))
+                told.update(begun_writes(session))
             started = True
             answered = _answered(status, headers, environ, edge, session, received)
             return start_response(status, answered, exc_info) if exc_info else start_response(status, answered)

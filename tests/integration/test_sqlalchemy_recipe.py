@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from alchemy import Note, World, hear
 from sqlalchemy import Delete, Update, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
@@ -15,6 +14,7 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 
 import lagless
 import lagless.sqlalchemy
+from alchemy import Note, World, hear
 
 ON_POSTGRESQL = pytest.mark.parametrize("world", ["postgresql+psycopg"], indirect=True)
 pytestmark = ON_POSTGRESQL

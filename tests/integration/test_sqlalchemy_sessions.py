@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from alchemy import Note, World
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
 import lagless
+from alchemy import Note, World
 from lagless import Reason
 
 REPLICAS = {"replica1", "replica2"}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alchemy import Note, World, hear
 from sqlalchemy import create_engine, event, func, insert, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import async_sessionmaker
@@ -19,6 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scop
 
 import lagless
 import lagless.sqlalchemy
+from alchemy import Note, World, hear
 from lagless import Reason
 from lagless.context import current
 from routing import until

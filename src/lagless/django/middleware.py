@@ -19,7 +19,7 @@ from lagless.core.session import Session
 from lagless.django.registry import Registry, registry
 from lagless.edge import needs_settling, settle
 from lagless.token import Signer
-from lagless.web import SAFE_METHODS, Edge, ended_writes, report_late_writes, stepwise
+from lagless.web import SAFE_METHODS, Edge, begun_writes, report_late_writes, stepwise
 
 _META_HEADER = "HTTP_" + HEADER.upper().replace("-", "_")
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -130,7 +130,7 @@ class Middleware:
 
     def _bind_stream(self, response: Any, session: Session) -> None:
         """Bind the session while the body is produced, which happens after this middleware has returned."""
-        content, told = response.streaming_content, ended_writes(session)
+        content, told = response.streaming_content, begun_writes(session)
         bound = _abound if getattr(response, "is_async", False) else _bound
         response.streaming_content = bound(content, session, told)
 

@@ -19,7 +19,8 @@ from lagless.core.consistency import Level, Policy
 from lagless.edge import switched_off
 from lagless.errors import ConfigurationError
 from lagless.events import Listener
-from lagless.sqlalchemy.engines import AnyEngine, Engines, Replicas, assemble
+from lagless.sqlalchemy.declared import AnyEngine, Replicas, named, parsed
+from lagless.sqlalchemy.engines import Engines, over
 from lagless.sqlalchemy.following import follow
 from lagless.sqlalchemy.session import RoutingSession, unsent
 
@@ -94,13 +95,19 @@ def routed(*, primary: AnyEngine, replicas: Replicas, **options: Unpack[RoutedOp
     that cannot form a cluster.
     """
     given: dict[str, Any] = dict(options)
-    enabled = given.pop("enabled", None)
-    if enabled is None:
-        enabled = not switched_off()
-    asynchronous = isinstance(primary, AsyncEngine)
-    engines = assemble(primary, replicas, asynchronous=asynchronous, enabled=bool(enabled), options=given)
+    name, weights, strict = given.pop("name", "default"), given.pop("weights", {}), bool(given.pop("strict", False))
+    listeners, enabled = given.pop("listeners", ()), given.pop("enabled", None)
+    by_node = named(primary, replicas)
+    engines = over(
+        parsed(name, by_node, weights, given),
+        by_node,
+        asynchronous=isinstance(primary, AsyncEngine),
+        enabled=not switched_off() if enabled is None else bool(enabled),
+        strict=strict,
+        listeners=listeners,
+    )
     engines.cluster.unsent = unsent
-    if enabled:
+    if engines.cluster.monitor is not None:
         follow(engines)
     return engines
 

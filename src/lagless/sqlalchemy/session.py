@@ -71,7 +71,7 @@ class RoutingSession(Session):
 
     # -- where to
 
-    def get_bind(self, mapper: Any = None, *, clause: Any = None, bind: Any = None, **others: Any) -> Any:
+    def get_bind(self, mapper: Any = None, clause: Any = None, bind: Any = None, **others: Any) -> Any:
         """Return the engine for an operation: SQLAlchemy asks before each one. No I/O, so it serves both colours."""
         if bind is not None:
             self._reading = None
