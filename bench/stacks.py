@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
+from bench.handlers import VIEWS, asgi_seconds, environ, scope, wsgi_seconds
 from bench.switch import Switch
 from bench.timing import Sample, microseconds, pairs
-
-ROWS = {
-    "nothing": "reads nothing, writes nothing",
-    "row": "reads one row",
-    "known": "reads one row, the user has written before",
-}
-_VIEWS = {"nothing": "nothing", "row": "row", "known": "row"}
-_OK = 200
 
 
 class Stack(ABC):
@@ -35,7 +26,7 @@ class Stack(ABC):
 
     def added(self, row: str) -> Sample:
         """Return what the contestant adds to one request."""
-        request = self._request(_VIEWS[row], self._cookie() if row == "known" else "")
+        request = self._request(VIEWS[row], self._cookie() if row == "known" else "")
 
         def plain() -> float:
             self._call(self._switch.plain)
@@ -82,33 +73,13 @@ class SyncStack(Stack):
         return WSGIHandler()
 
     def _request(self, view: str, cookie: str) -> dict[str, Any]:
-        return {
-            "REQUEST_METHOD": "GET",
-            "PATH_INFO": f"/sync/{view}",
-            "SCRIPT_NAME": "",
-            "SERVER_NAME": "localhost",
-            "SERVER_PORT": "80",
-            "wsgi.input": io.BytesIO(),
-            "wsgi.url_scheme": "http",
-            **({"HTTP_COOKIE": cookie} if cookie else {}),
-        }
+        return environ(f"/sync/{view}", cookie)
 
     def _call(self, function: Callable[[], None]) -> None:
         function()
 
     def _burst(self, handler: Any, request: dict[str, Any]) -> float:
-        begun = perf_counter()
-        for _ in range(self.loops):
-            response = handler(dict(request), _start)
-            b"".join(response)
-            response.close()
-        return (perf_counter() - begun) / self.loops
-
-
-def _start(status: str, headers: object) -> None:
-    """Take the response's start."""
-    if not status.startswith(str(_OK)):
-        raise RuntimeError(f"the view answered {status}: {headers}")
+        return wsgi_seconds(handler, request, self.loops)
 
 
 class AsyncStack(Stack):
@@ -127,13 +98,7 @@ class AsyncStack(Stack):
         return ASGIHandler()
 
     def _request(self, view: str, cookie: str) -> dict[str, Any]:
-        return {
-            "type": "http",
-            "method": "GET",
-            "path": f"/async/{view}",
-            "query_string": b"",
-            "headers": [(b"cookie", cookie.encode())] if cookie else [],
-        }
+        return scope(f"/async/{view}", cookie)
 
     def _call(self, function: Callable[[], None]) -> None:
         from asgiref.sync import sync_to_async
@@ -141,29 +106,4 @@ class AsyncStack(Stack):
         self._runner.run(sync_to_async(function)())
 
     def _burst(self, handler: Any, request: dict[str, Any]) -> float:
-        return self._runner.run(self._requests(handler, request))
-
-    async def _requests(self, handler: Any, request: dict[str, Any]) -> float:
-        begun = perf_counter()
-        for _ in range(self.loops):
-            await handler(dict(request), _Client(), _take)
-        return (perf_counter() - begun) / self.loops
-
-
-class _Client:
-    """A client that sends an empty body, then stays."""
-
-    def __init__(self) -> None:
-        self._sent = False
-
-    async def __call__(self) -> dict[str, Any]:
-        if self._sent:
-            await asyncio.Future()
-        self._sent = True
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-
-async def _take(message: dict[str, Any]) -> None:
-    """Take a part of the response."""
-    if message.get("status", _OK) != _OK:
-        raise RuntimeError(f"the view answered {message}")
+        return self._runner.run(asgi_seconds(handler, request, self.loops))

@@ -14,7 +14,6 @@ from lagless import Session, session
 from lagless.carriers import cookie_name
 from lagless.context import Frame, current, frame
 from lagless.core.session import Mark
-from lagless.django.registry import registry
 from lagless.edge import default_signer
 
 KEY = "bench"
@@ -28,21 +27,24 @@ def hear(folder: Path) -> str:
 
     The first replica holds the write, the second does not.
     """
+    from lagless.django.registry import registry
+
     cluster = registry().clusters[PRIMARY]
     cluster.start()
-    _wait(lambda: all(state.alive for state in cluster.topology.nodes.values()))
+    wait(lambda: all(state.alive for state in cluster.topology.nodes.values()))
     files.beat(folder, PRIMARY, files.WRITTEN)
     cluster.monitor.hurry()
-    _wait(lambda: cluster.topology.primary_state.position.value > files.WRITTEN)
+    wait(lambda: cluster.topology.primary_state.position.value > files.WRITTEN)
     written = cluster.topology.primary_state.position
     return default_signer().seal([Mark(cluster=cluster.name, written=written, nodes=frozenset(REPLICAS[:1]))])
 
 
-def _wait(heard: Callable[[], bool]) -> None:
+def wait(heard: Callable[[], bool]) -> None:
+    """Wait until the monitor has heard of something."""
     deadline = time.monotonic() + _PATIENCE
     while not heard():
         if time.monotonic() > deadline:
-            raise RuntimeError("the monitor did not hear of the SQLite files")
+            raise RuntimeError("the monitor did not hear of the servers")
         time.sleep(0.01)
 
 
@@ -75,10 +77,10 @@ def unit(token: str = "") -> Iterator[Session | None]:
 
 
 @contextmanager
-def writing_unit() -> Iterator[None]:
+def writing_unit(cluster: str = PRIMARY) -> Iterator[None]:
     """Bind a unit of work with a write that is not settled."""
     with unit() as held:
-        held.of(PRIMARY).begin_write()
+        held.of(cluster).begin_write()
         yield
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import secrets
+import sqlite3
 import sys
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import django
 from django.conf import settings
 
 from bench.contestants import CONTESTANTS, Contestant
+from bench.handlers import ROWS
+from bench.talk import answer
 from bench.timing import Sample
 
 
@@ -40,9 +41,7 @@ class Bench:
 
     def can(self) -> dict[str, list[str]]:
         """Return the rows that the contestant has an answer for, by group."""
-        from bench import stacks
-
-        rows = list(stacks.ROWS) if self._contestant.middleware and self._ready.gets else []
+        rows = list(ROWS) if self._contestant.middleware and self._ready.gets else []
         return {"decision": list(self._ready.decisions), "get": list(self._ready.gets), "sync": rows, "async": rows}
 
     def measure(self, group: str, row: str) -> Sample:
@@ -72,14 +71,8 @@ class Bench:
 def main(name: str, folder: str) -> None:
     """Answer requests from stdin until it ends."""
     contestant = CONTESTANTS[name]
-    bench = Bench(contestant, Path(folder))
-    _tell({"can": bench.can(), "versions": {d: version(d) for d in contestant.distributions}})
-    for line in sys.stdin:
-        _tell(asdict(bench.measure(*json.loads(line))))
-
-
-def _tell(answer: Any) -> None:
-    print(json.dumps(answer), flush=True)
+    versions = {"Django": django.__version__, "SQLite": sqlite3.sqlite_version}
+    answer(Bench(contestant, Path(folder)), versions | {d: version(d) for d in contestant.distributions})
 
 
 if __name__ == "__main__":

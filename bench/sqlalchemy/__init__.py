@@ -1,0 +1,1 @@
+"""SQLAlchemy, FastAPI and Flask, over real PostgreSQL servers."""
