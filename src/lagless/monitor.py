@@ -91,7 +91,9 @@ class Monitor:
             if len(self._wanted) >= MAX_WANTED:
                 self._wanted.pop()
             self._wanted.append((now, position))
-        self._wake([s.name for s in self._replicas()])
+            first = len(self._wanted) == 1
+        if first:  # otherwise the watches look for an older one, and find this on their way
+            self._wake([s.name for s in self._replicas()])
 
     def wanted_since(self) -> float | None:
         """Return since when the oldest position that nobody covers has been wanted."""
@@ -179,6 +181,8 @@ class Watch(threading.Thread):
 
     def wake(self, *, now: bool = False) -> None:
         """Interrupt the sleep; `now` probes at once."""
+        if now and self._now:
+            return  # asked for already, and not begun yet
         self._now = self._now or now
         with self._pipe, contextlib.suppress(OSError):  # full: a wake is already on its way
             if self._writer >= 0:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lagless.core.position import Position
+from lagless.core.topology import covered
 
 LEAST_GAP = 0.001
 """Seconds between two probes of a node while a session waits for it, before backing off."""
@@ -42,8 +43,8 @@ def estimate_lag(
     """
     if position is None:
         return previous
-    missed = next((at for at, mark in ring if not position.covers(mark)), sent)
-    return max(0.0, sent - missed)
+    reached = covered(ring, position)
+    return max(0.0, sent - ring[reached][0]) if reached < len(ring) else 0.0
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lagless.core.position import History, Position
-from lagless.core.topology import NodeState, Observation, Role, Topology, picture
+from lagless.core.topology import NodeState, Observation, Role, Topology, covered, picture
 
 RING = 128
 """How many primary observations are kept; beyond, the older half is thinned to every second."""
@@ -177,6 +177,5 @@ def _refreshed(nodes: dict[str, NodeState], ring: tuple[tuple[float, Position], 
 
 
 def _fresh_at(position: Position | None, ring: tuple[tuple[float, Position], ...]) -> float:
-    if position is None:
-        return -math.inf
-    return next((sent for sent, mark in reversed(ring) if position.covers(mark)), -math.inf)
+    reached = covered(ring, position) if position is not None else 0
+    return ring[reached - 1][0] if reached else -math.inf

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -175,6 +176,13 @@ def picture(
     # A declared primary that comes back as a standby has no name to be read under: its name means "the primary".
     replicas = tuple(s for s in nodes.values() if s.declared is Role.REPLICA)
     return Topology(MappingProxyType(dict(nodes)), primary, history, ring, replicas, captured)
+
+
+def covered(ring: Sequence[tuple[float, Position]], position: Position) -> int:
+    """Return how many of a primary's positions, oldest first, a position covers: one covers all before it."""
+    if ring and position.covers(ring[-1][1]):
+        return len(ring)
+    return bisect_left(ring, True, key=lambda entry: not position.covers(entry[1]))  # noqa: FBT003 - what is looked for
 
 
 def behind(state: NodeState, wanted: Position) -> int | None:

@@ -1,12 +1,15 @@
 """Follows what runs on a cluster's engines: writes and their commits, reads in flight, servers that changed.
 
-It listens to the engine rather than to the ORM, so that Core, raw SQL and bulk statements are seen as well.
+It stands below the engine rather than in the ORM, so that Core, raw SQL and bulk statements are seen as well: the
+engine's dialect, through whose methods each statement and the end of each transaction pass, gets them overridden. An
+engine's own events would do the same at several times the cost, because one listener makes each Connection slower.
 """
 
 from __future__ import annotations
 
+import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from functools import partial
 from typing import Any
@@ -26,8 +29,6 @@ from lagless.sqlalchemy.errors import ReadOnlyViolation
 from lagless.sqlalchemy.probes import let_ask, track
 from lagless.tracking import Writes, tracked_footprint
 
-_STREAMS = ("stream_results", "yield_per")
-
 
 class Elsewhere(Exception):
     """A statement must not run on the replica that was chosen for it."""
@@ -45,47 +46,146 @@ class Elsewhere(Exception):
 
 
 class Held:
-    """What is known of one physical connection, kept in its `info`."""
+    """What is known of one physical connection, kept in its `info`.
+
+    `was_promoted` tells what the connection itself knows of its server; `told` are the units of work whose writes the
+    last commit held, and how often each had read the primary when it was sent.
+    """
 
     __slots__ = (
-        *("committing", "counted", "is_new", "line", "reads", "routed", "shown", "streaming", "system", "writes"),
+        *("committing", "counted", "is_new", "line", "routed", "shown", "streaming", "system", "told", "was_promoted"),
+        "writes",
     )
 
-    def __init__(self, line: Line | None) -> None:
+    def __init__(self, line: Line | None, was_promoted: Callable[[], bool]) -> None:
         self.writes = Writes()
         self.line = line
+        self.was_promoted = was_promoted
         self.system: str | None = None
+        self.told: dict[Footprint, int] = {}
         self.is_new = True
-        self.reads: dict[Footprint, int] = {}  # of the primary, when the commit was sent
         self.routed = self.shown = self.streaming = self.committing = self.counted = False
 
 
 def follow(engines: Engines) -> None:
-    """Listen to a cluster's engines, for as long as the cluster lives."""
+    """Follow a cluster's engines, for as long as the cluster lives."""
     for engine, node in engines.nodes.items():
-        follower = _followers.get(engine)
-        if follower is None:
-            _followers[engine] = follower = Follower(engine)
+        follower = getattr(engine.dialect, "lagless", None) or Follower(engine)
         follower.serve(engines, node)
 
 
-_followers: weakref.WeakKeyDictionary[Engine, Follower] = weakref.WeakKeyDictionary()
+def held_by(connection: Connection) -> Held:
+    """Return what is known of the physical connection under a Connection."""
+    follower: Follower = connection.dialect.lagless  # type: ignore[attr-defined]
+    return follower.held(connection)
+
+
+# -- what is put around a dialect's methods
+
+
+def _follow_dialect(dialect: Any, follower: Follower) -> None:
+    """Let the statements and the ends of transactions of a dialect pass by a follower."""
+    kind: Any = type(dialect)
+    dialect.lagless, dialect.__class__ = follower, _followed(kind)
+
+
+@functools.cache
+def _followed(base: Any) -> type:
+    """Return a dialect's class that is followed; of one base, because only such a one a dialect that exists can get."""
+    return type(
+        base.__name__,
+        (base,),
+        {
+            "supports_statement_cache": base.supports_statement_cache,  # SQLAlchemy wants each class to say it
+            "do_execute": _statement(base.do_execute),
+            "do_executemany": _statement(base.do_executemany),
+            "do_execute_no_params": _statement(base.do_execute_no_params),
+            "do_commit": _commit(base.do_commit),
+            "do_rollback": _rollback(base.do_rollback),
+            "do_commit_twophase": _commit(base.do_commit_twophase),
+            "do_rollback_twophase": _rollback(base.do_rollback_twophase),
+        },
+    )
+
+
+def _statement(run: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(run)
+    def followed(dialect: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        context, follower = rest[-1], dialect.lagless
+        held = follower.before(statement, context)
+        try:
+            run(dialect, cursor, statement, *rest)
+        except BaseException as error:
+            follower.failed(
+                held, context, ends=held is not None and _ends(dialect, error, context.root_connection.connection)
+            )
+            raise
+        follower.after(held, context)
+
+    return followed
+
+
+def _commit(run: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(run)
+    def followed(dialect: Any, connection: Any, *rest: Any, **options: Any) -> None:
+        held = _known(connection)
+        if held is None or held.committing:  # two-phase commits may come by twice
+            return run(dialect, connection, *rest, **options)
+        held.told = {footprint: footprint.primary_reads for footprint in held.writes.writers}
+        held.committing = True
+        try:
+            run(dialect, connection, *rest, **options)
+        except BaseException as error:
+            _ended_badly(held, in_doubt=_ends(dialect, error, _pooled(connection)))
+            raise
+        finally:
+            held.committing = False
+        return held.writes.committed()
+
+    return followed
+
+
+def _rollback(run: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(run)
+    def followed(dialect: Any, connection: Any, *rest: Any, **options: Any) -> None:
+        try:
+            run(dialect, connection, *rest, **options)
+        finally:
+            held = _known(connection)
+            if held is not None and not held.committing:  # PostgreSQL rolls back after COMMIT PREPARED
+                held.writes.cancelled()
+
+    return followed
+
+
+def _pooled(connection: Any) -> Any:
+    return connection.connection if isinstance(connection, Connection) else connection
+
+
+def _ends(dialect: Any, error: BaseException, connection: Any) -> bool:
+    """Tell whether a failure ended a connection, so that nobody knows what the server made of what it was sent."""
+    return not isinstance(error, dialect.loaded_dbapi.Error) or bool(dialect.is_disconnect(error, connection, None))
+
+
+def _known(connection: Any) -> Held | None:
+    """Return what is known of a pooled connection; None for the one on which SQLAlchemy asks its first questions."""
+    try:
+        held: Held | None = connection.info.get(raw.KEY)
+    except (AttributeError, NotImplementedError):
+        return None
+    return held
 
 
 class Follower:
-    """The listeners of one engine, on behalf of the clusters in which it has a part: one, outside test suites."""
+    """What is done around an engine's statements, on behalf of the clusters in which it has a part: mostly one."""
 
     def __init__(self, engine: Engine) -> None:
         self._served: tuple[tuple[weakref.ref[Engines], str], ...] = ()
-        self._postgresql = engine.dialect.name == "postgresql"
         let_ask(engine)
         track(engine)
-        for name in (
-            *("before_cursor_execute", "after_cursor_execute", "handle_error"),
-            *("connect", "checkin", "begin", "commit", "rollback"),
-            *("commit_twophase", "rollback_twophase"),
-        ):
-            event.listen(engine, name, getattr(self, f"_{name}"))
+        event.listen(engine, "connect", self._connect)
+        event.listen(engine, "checkin", self._checkin)
+        _follow_dialect(engine.dialect, self)
 
     def serve(self, engines: Engines, node: str) -> None:
         """Follow for one more cluster; the newest of a name counts."""
@@ -102,7 +202,7 @@ class Follower:
     def _connect(self, connection: Any, record: Any) -> None:
         """Probe a new physical connection, before it serves anything."""
         record.info[raw.KEY] = held = self._hold(record)
-        self._greet(held, lambda statements: raw.ask_idle(connection, statements))
+        self._greet(held, partial(raw.ask_idle, connection))
         self._have_commits_told(connection)
         if not isinstance(getattr(connection, "autocommit", None), bool):
             connection.rollback()  # asking may have begun a transaction, and with it a snapshot
@@ -117,9 +217,10 @@ class Follower:
                 raw.ask_idle(connection, [statement])
 
     def _hold(self, record: Any) -> Held:
+        was_promoted = raw.promotion_of(record.driver_connection)
         for cluster, node in self._places():
-            return Held(cluster.in_flight.open(node, partial(_fileno, weakref.ref(record))))
-        return Held(None)
+            return Held(cluster.in_flight.open(node, partial(_fileno, weakref.ref(record))), was_promoted)
+        return Held(None, was_promoted)
 
     def _greet(self, held: Held, ask: Any) -> None:
         for cluster, node in self._places():
@@ -127,61 +228,49 @@ class Follower:
             held.system = identity.system if identity else None
 
     def held(self, connection: Connection) -> Held:
-        """Return what is known of a connection; one that was made before anybody listened is probed now."""
+        """Return what is known of a connection; one that was made before anybody followed is probed now."""
         held: Held | None = connection.info.get(raw.KEY)
         if held is None:
-            connection.info[raw.KEY] = held = Held(None)
-            self._greet(held, lambda statements: raw.ask(connection.connection.dbapi_connection, statements))
+            pooled = connection.connection
+            connection.info[raw.KEY] = held = Held(None, raw.promotion_of(pooled.driver_connection))
+            self._greet(held, partial(raw.ask, pooled.dbapi_connection))
         return held
 
     def _checkin(self, connection: Any, record: Any) -> None:
         held: Held | None = record.info.get(raw.KEY)
-        if held is None:
-            return
-        _end(held)
-        held.writes.cancelled()  # the pool rolls back what was left open
-        held.routed = held.shown = held.streaming = False
+        if held is not None:
+            held.writes.cancelled()  # the pool rolled back what was left open
+            held.routed = held.shown = held.streaming = False
 
     # -- statements
 
-    def _before_cursor_execute(
-        self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: Any
-    ) -> None:
-        held_frame, held = current(), self.held(connection)
-        for cluster, node in self._places():
-            if node == cluster.topology.primary:
-                if held_frame is not None:
-                    _before_write(cluster, held_frame, held, statement)
-            else:
-                self._before_read(cluster, node, held, connection, statement)
-                held.streaming = held.streaming or any(context.execution_options.get(name) for name in _STREAMS)
-
-    def _before_read(self, cluster: Cluster, node: str, held: Held, connection: Connection, statement: str) -> None:
-        if held.routed:
-            if may_write(statement):
-                raise Elsewhere(Elsewhere.Why.WRITES)
-            if self._was_promoted(cluster, node, connection) or not _still_chosen(cluster, node, held):
-                raise Elsewhere(Elsewhere.Why.NOT_CHOSEN)
-        if held.line is not None:
-            held.line.busy = True
-
-    def _was_promoted(self, cluster: Cluster, node: str, connection: Connection) -> bool:
-        """Tell whether the connection itself says that its server is no standby any more: news, at no cost."""
-        if not self._postgresql or cluster.topology.nodes[node].role is not Role.REPLICA:
-            return False
-        if raw.is_standby(connection.connection.driver_connection) is not False:
-            return False
-        if cluster.monitor is not None:
-            cluster.monitor.hurry()
-        return True
-
-    def _after_cursor_execute(
-        self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: Any
-    ) -> None:
+    def before(self, statement: str, context: Any) -> Held | None:
+        """Prepare for a statement; return its connection, None if it is none of the application's."""
+        if context is None:
+            return None
+        connection = context.root_connection
+        try:
+            held: Held = connection.info.get(raw.KEY) or self.held(connection)
+        except NotImplementedError:  # SQLAlchemy's own first questions
+            return None
         frame = current()
-        held: Held = connection.info[raw.KEY]
+        for ref, node in self._served:
+            if (engines := ref()) is None:
+                continue
+            cluster = engines.cluster
+            if node != cluster.topology.primary:
+                _before_read(cluster, node, held, statement, context)
+            elif frame is not None:
+                _before_write(cluster, frame, held, statement)
+        return held
+
+    def after(self, held: Held | None, context: Any) -> None:
+        """Note what a statement that ran means for the unit of work."""
+        if held is None:
+            return
         if held.line is not None:
             held.line.busy = False
+        frame = current()
         if frame is None or frame.session is None:
             return
         for cluster, node in self._places():
@@ -192,54 +281,37 @@ class Follower:
                 footprint.read_replica = held.shown = True
             elif not held.counted:
                 footprint.saw_primary()
-        if held.counted and raw.autocommits(connection.connection.dbapi_connection):
+        if held.counted and raw.autocommits(context.root_connection.connection.dbapi_connection):
             held.writes.committed()
 
-    # -- transactions
-
-    def _begin(self, connection: Connection) -> None:
-        if (held := connection.info.get(raw.KEY)) is not None:
-            _end(held)
-
-    def _commit(self, connection: Connection) -> None:
-        """Note that a commit is on its way; what comes next on this connection tells that it arrived."""
-        if (held := connection.info.get(raw.KEY)) is not None:
-            held.committing = True
-            held.reads = {footprint: footprint.primary_reads for footprint in held.writes.writers}
-
-    def _rollback(self, connection: Connection) -> None:
-        if (held := connection.info.get(raw.KEY)) is not None:
-            held.writes.cancelled()
-
-    def _commit_twophase(self, connection: Connection, xid: Any, is_prepared: Any) -> None:
-        self._commit(connection)
-
-    def _rollback_twophase(self, connection: Connection, xid: Any, is_prepared: Any) -> None:
-        self._rollback(connection)
-
-    def _handle_error(self, failure: Any) -> None:
-        """Decide what a failure means for the writes of its connection."""
-        connection: Connection | None = failure.connection
-        if connection is None or connection.closed or connection.invalidated:
-            return
-        held: Held | None = connection.info.get(raw.KEY)
+    def failed(self, held: Held | None, context: Any, *, ends: bool) -> None:
+        """Decide what a failure means for the writes of its connection; `ends` if that is gone."""
         if held is None:
             return
         if held.line is not None:
             held.line.busy = False
-        alone = held.counted and raw.autocommits(connection.connection.dbapi_connection)
-        if held.committing or alone:
-            _ended_badly(held, in_doubt=failure.is_disconnect)
-        elif failure.is_disconnect:
+        if held.counted and raw.autocommits(context.root_connection.connection.dbapi_connection):
+            _ended_badly(held, in_doubt=ends)
+        elif ends and not held.committing:
             held.writes.cancelled()  # the server rolls back what was not committed
 
 
-def _fileno(record: weakref.ref[Any]) -> int:
-    """Return the descriptor of a pooled connection's socket. Raises where there is none."""
-    found = None if (held := record()) is None else raw.fileno(held.driver_connection)
-    if found is None:
-        raise OSError("no socket")
-    return found
+def _before_read(cluster: Cluster, node: str, held: Held, statement: str, context: Any) -> None:
+    """See that a statement on a replica is none of the primary's, and that the replica is what it was taken for."""
+    if held.routed:
+        if may_write(statement):
+            raise Elsewhere(Elsewhere.Why.WRITES)
+        if held.was_promoted() and cluster.topology.nodes[node].role is Role.REPLICA:
+            if cluster.monitor is not None:
+                cluster.monitor.hurry()
+            raise Elsewhere(Elsewhere.Why.NOT_CHOSEN)
+        if held.is_new and not _still_chosen(cluster, node, held):
+            raise Elsewhere(Elsewhere.Why.NOT_CHOSEN)
+    options = context.execution_options
+    if options.get("stream_results") or options.get("yield_per"):
+        held.streaming = True
+    if held.line is not None:
+        held.line.busy = True
 
 
 def _before_write(cluster: Cluster, frame: Frame, held: Held, statement: str) -> None:
@@ -259,8 +331,6 @@ def _before_write(cluster: Cluster, frame: Frame, held: Held, statement: str) ->
 
 def _still_chosen(cluster: Cluster, node: str, held: Held) -> bool:
     """Tell whether a read that chose this replica would choose it again, now that its new connection was probed."""
-    if not held.is_new:
-        return True
     held.is_new = False
     frame = current()
     footprint = frame.session.footprints.get(cluster.name) if frame and frame.session else None
@@ -269,33 +339,18 @@ def _still_chosen(cluster: Cluster, node: str, held: Held) -> bool:
     return cluster.read(frame).node == node
 
 
-def _end(held: Held) -> None:
-    """A commit that was on its way has arrived."""
-    if held.committing:
-        held.committing = False
-        held.writes.committed()
-
-
 def _ended_badly(held: Held, *, in_doubt: bool) -> None:
     """A commit failed: nobody knows whether it came through, or the server refused it and rolled back."""
-    held.committing = False
+    held.told = {}
     if in_doubt:
         held.writes.committed(in_doubt=True)
     else:
         held.writes.cancelled()
 
 
-def committed(held: Held) -> dict[Footprint, int]:
-    """Say that the transaction of a connection was committed.
-
-    Returns the footprints that wrote in it, and how often each had read the primary when the commit was sent.
-    """
-    writers = held.reads if held.writes.pending else {}
-    held.committing = False
-    held.writes.committed()
-    return writers
-
-
-def held(connection: Connection) -> Held:
-    """Return what is known of the physical connection under a Connection."""
-    return _followers[connection.engine].held(connection)
+def _fileno(record: weakref.ref[Any]) -> int:
+    """Return the descriptor of a pooled connection's socket. Raises where there is none."""
+    found = None if (held := record()) is None else raw.fileno(held.driver_connection)
+    if found is None:
+        raise OSError("no socket")
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -67,14 +67,17 @@ def fileno(driver: Any) -> int | None:
     return None if held is None else int(held.fileno())
 
 
-def is_standby(driver: Any) -> bool | None:
-    """Tell what PostgreSQL reports on each connection since version 14; None where a driver does not show it."""
+def promotion_of(driver: Any) -> Callable[[], bool]:
+    """Return what tells, at no cost, that the server of a connection is no standby any more.
+
+    PostgreSQL reports it on each connection since version 14; elsewhere it is never told.
+    """
     if (libpq := getattr(driver, "pgconn", None)) is not None:
-        told = libpq.parameter_status(b"in_hot_standby")
-        return None if told is None else bool(told == b"on")
-    settings = getattr(driver, "get_settings", None)
-    told = getattr(settings(), "in_hot_standby", None) if settings is not None else None
-    return None if told is None else bool(told == "on")
+        return lambda: bool(libpq.parameter_status(b"in_hot_standby") == b"off")
+    if (settings := getattr(driver, "get_settings", None)) is not None:  # asyncpg keeps them up to date
+        told = settings()
+        return lambda: getattr(told, "in_hot_standby", None) == "off"
+    return lambda: False
 
 
 def isolation(connection: Connection) -> str | None:

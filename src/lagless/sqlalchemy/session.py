@@ -6,9 +6,9 @@ import contextlib
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, Select, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
@@ -19,11 +19,11 @@ from lagless.core.session import Footprint
 from lagless.errors import LaglessError
 from lagless.events import Kind
 from lagless.settling import settle, settle_own
-from lagless.sqlalchemy import following, raw
+from lagless.sqlalchemy import raw
 from lagless.sqlalchemy.engines import Engines, ask_on
 from lagless.sqlalchemy.errors import ReadOnlyViolation, as_sqlalchemy
 from lagless.sqlalchemy.failures import Failure, judge
-from lagless.sqlalchemy.following import Elsewhere, Held, committed
+from lagless.sqlalchemy.following import Elsewhere, Held, held_by
 from lagless.sqlalchemy.reading import is_read
 
 _ATTEMPTS = 8
@@ -51,6 +51,17 @@ class Stay:
         self.reads_committed = raw.isolation(connection) == "READ COMMITTED"
 
 
+class Kept(NamedTuple):
+    """A session's last answer to get_bind, and what it rests on."""
+
+    frame: Frame | None
+    footprint: Footprint
+    answer: tuple[object, object, str]
+    cluster: Cluster
+    engine: Engine
+    reading: tuple[Engines, str] | None
+
+
 class RoutingSession(Session):
     """A Session whose transactions read a replica until they write, and keep what one server promises.
 
@@ -66,6 +77,7 @@ class RoutingSession(Session):
         self._reading: tuple[Engines, str] | None = None
         self._referred: dict[Engines, bool] = {}  # and whether the text tells that it is a write
         self._changing = 0
+        self._kept: Kept | None = None
         for engines in self.routes.values():
             _introduce(self, engines)
 
@@ -73,6 +85,18 @@ class RoutingSession(Session):
 
     def get_bind(self, mapper: Any = None, clause: Any = None, bind: Any = None, **others: Any) -> Any:
         """Return the engine for an operation: SQLAlchemy asks before each one. No I/O, so it serves both colours."""
+        kept = self._kept
+        if kept is not None and type(clause) is Select and bind is None and not self._flushing and not self._changing:
+            # Flat and without calls, because it runs before each query: while nothing changed, nor does the answer.
+            answer = kept.footprint.cached
+            if (
+                answer is kept.answer
+                and answer[0] is kept.cluster.topology
+                and current() is kept.frame
+                and clause._for_update_arg is None  # noqa: SLF001 - the one place where with_for_update() shows
+            ):
+                self._reading = kept.reading
+                return kept.engine
         if bind is not None:
             self._reading = None
             return getattr(bind, "sync_engine", bind)
@@ -88,21 +112,24 @@ class RoutingSession(Session):
         return self._bind_for_read(engines)
 
     def _bind_for_read(self, engines: Engines) -> Engine:
-        held: Any = current()
+        held = current()
         stay = self._stays.get(engines)
         if stay is not None and stay.on_primary and not _only_replicas(held, engines.name):
             self._reading = None
             return engines.by_node[stay.node]
-        try:  # flat and without questions, because it runs before each query: what is missing means the long way
-            picture, scope, node = held.session.footprints[engines.name].cached
-            if picture is not engines.cluster.topology or scope is not held.scope:
-                node = _choose(engines.cluster, held)
-        except (AttributeError, KeyError, TypeError):
-            node = _choose(engines.cluster, held)
+        node = _known(engines.cluster, held) or _choose(engines.cluster, held)
         if engines in self._referred or (stay is not None and not stay.on_primary and stay.node != node):
             node = self._primary(engines)  # one transaction reads one replica; where it must leave that, the primary
         self._reading = None if node == engines.cluster.topology.primary else (engines, node)
+        self._keep(engines, held, node)
         return engines.by_node[node]
+
+    def _keep(self, engines: Engines, held: Frame | None, node: str) -> None:
+        """Keep an answer that holds until the picture, the scope, the unit of work or the transaction changes."""
+        footprint = held.session.footprints.get(engines.name) if held and held.session else None
+        answer = footprint.cached if footprint is not None else None
+        if footprint is not None and answer is not None and engines is self._sole and answer[2] == node:
+            self._kept = Kept(held, footprint, answer, engines.cluster, engines.by_node[node], self._reading)
 
     def _bind_for_write(self, engines: Engines, *, maybe_a_read: bool) -> Engine:
         """Return the primary's engine. Raises ReadOnlyViolation, PrimaryUnavailable."""
@@ -139,17 +166,27 @@ class RoutingSession(Session):
         return self._routed(super().scalars, statement, args, options)
 
     def _routed(self, run: Callable[..., Any], statement: Any, args: Any, options: Any) -> Any:
-        changes = getattr(statement, "is_dml", False)  # what an UPDATE looks up for itself is no read of its own
+        if getattr(statement, "is_dml", False):
+            return self._changed(run, statement, args, options)
+        try:
+            return run(statement, *args, **options)
+        except (DBAPIError, OSError, Elsewhere) as error:
+            failure = error
         for _ in range(_ATTEMPTS):
-            self._changing += changes
+            self._move_on(failure)
             try:
                 return run(statement, *args, **options)
             except (DBAPIError, OSError, Elsewhere) as error:
                 failure = error
-            finally:
-                self._changing -= changes
-            self._move_on(failure)
         raise failure
+
+    def _changed(self, run: Callable[..., Any], statement: Any, args: Any, options: Any) -> Any:
+        """Run what changes rows: what it looks up for itself is no read of its own. It is never run again."""
+        self._changing += 1
+        try:
+            return run(statement, *args, **options)
+        finally:
+            self._changing -= 1
 
     def _move_on(self, error: BaseException) -> None:
         """Leave the replica on which a read failed, so that it can run again; raise the error where it must not."""
@@ -185,9 +222,11 @@ class RoutingSession(Session):
         if engines.strict and stay is not None and stay.held.shown:
             raise ReadOnlyViolation(_AFTER_READ)
         self._referred[engines] = counted
+        self._kept = None
 
     def _leave(self, engines: Engines, node: str) -> None:
         """Let go of a replica, and of its part in the running transaction."""
+        self._kept = None
         stay = self._stays.pop(engines, None)
         if stay is not None:
             _let_go(self, stay.connection)
@@ -202,10 +241,11 @@ class RoutingSession(Session):
         engines, node = self._whose(connection.engine)
         if engines is None or node is None:
             return
-        before, held = self._stays.get(engines), following.held(connection)
+        before, held = self._stays.get(engines), held_by(connection)
         on_primary = node == engines.cluster.topology.primary
         if before is not None and on_primary and not before.on_primary and not before.held.streaming:
             _let_go(self, before.connection)  # a dead replica must not break the commit of what is written now
+        self._kept = None
         if before is None or on_primary:
             self._stays[engines] = Stay(node, connection, held, on_primary=on_primary)
         held.routed = not on_primary
@@ -231,7 +271,8 @@ class RoutingSession(Session):
         for engines, stay in self._stays.items():
             if stay.on_primary and not stay.connection.closed:
                 own = raw.own_gtid(stay.connection)
-                for footprint, reads in committed(stay.held).items():
+                told, stay.held.told = stay.held.told, {}
+                for footprint, reads in told.items():
                     if footprint.cluster == engines.name:
                         self._settle(engines.cluster, footprint, stay.connection, own, reads)
 
@@ -248,6 +289,7 @@ class RoutingSession(Session):
                 footprint.asker = None
         self._stays.clear()
         self._referred.clear()
+        self._kept = None
 
     def unsent(self) -> bool:
         """Tell whether objects are waiting to be written."""
@@ -269,6 +311,15 @@ def _committed(session: RoutingSession) -> None:
 def _ended(session: RoutingSession, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.ended()
+
+
+def _known(cluster: Cluster, held: Frame | None) -> str | None:
+    """Return this unit's earlier answer, if it still holds."""
+    footprint = held.session.footprints.get(cluster.name) if held and held.session else None
+    answer = footprint.cached if footprint is not None else None
+    if held is None or answer is None or answer[0] is not cluster.topology or answer[1] is not held.scope:
+        return None
+    return answer[2]
 
 
 def _choose(cluster: Cluster, held: Frame | None) -> str:
