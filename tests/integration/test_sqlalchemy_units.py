@@ -407,6 +407,34 @@ def test_a_commit_that_nobody_answered_is_in_doubt(world: World) -> None:
     assert reason in (Reason.DIRTY, Reason.ZOMBIE)
 
 
+@PSYCOPG
+def test_a_factory_over_engines_in_use(world: World) -> None:
+    """Connections that were pooled before, under another factory or none, are probed before they serve."""
+
+    def act(factory: Any) -> list[int]:
+        engines = factory.engines.by_node
+        factory.cluster.close()
+        seen = []
+        for _ in range(2):
+            again = lagless.sqlalchemy.sessionmaker(
+                primary=engines["primary"], replicas=[engines["replica1"], engines["replica2"]]
+            )
+            hear(again.cluster)
+            with lagless.session(), again() as db:
+                notes(db)
+                world.pause()
+                add(db)
+                assert current().session.of("default").written is not None
+                seen.append(notes(db))
+                world.servers.resume_replay()
+            again.cluster.close()
+            world.servers.wait_replayed()
+            del again
+        return seen
+
+    assert world.stage(act) == [1, 2]
+
+
 # -- several clusters
 
 

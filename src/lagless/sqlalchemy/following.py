@@ -53,8 +53,8 @@ class Held:
     """
 
     __slots__ = (
-        *("committing", "counted", "is_new", "line", "routed", "shown", "streaming", "system", "told", "was_promoted"),
-        "writes",
+        *("committing", "counted", "greeted", "is_new", "line", "routed", "shown", "streaming", "system", "told"),
+        *("was_promoted", "writes"),
     )
 
     def __init__(self, line: Line | None, was_promoted: Callable[[], bool]) -> None:
@@ -64,6 +64,7 @@ class Held:
         self.system: str | None = None
         self.told: dict[Footprint, int] = {}
         self.is_new = True
+        self.greeted = False
         self.routed = self.shown = self.streaming = self.committing = self.counted = False
 
 
@@ -225,15 +226,16 @@ class Follower:
     def _greet(self, held: Held, ask: Any) -> None:
         for cluster, node in self._places():
             identity = greet(cluster, node, ask)
-            held.system = identity.system if identity else None
+            held.system, held.greeted = identity.system if identity else None, True
 
     def held(self, connection: Connection) -> Held:
         """Return what is known of a connection; one that was made before anybody followed is probed now."""
         held: Held | None = connection.info.get(raw.KEY)
         if held is None:
-            pooled = connection.connection
-            connection.info[raw.KEY] = held = Held(None, raw.promotion_of(pooled.driver_connection))
-            self._greet(held, partial(raw.ask, pooled.dbapi_connection))
+            held = Held(None, raw.promotion_of(connection.connection.driver_connection))
+            connection.info[raw.KEY] = held
+        if not held.greeted:
+            self._greet(held, partial(raw.ask, connection.connection.dbapi_connection))
         return held
 
     def _checkin(self, connection: Any, record: Any) -> None:
@@ -250,9 +252,11 @@ class Follower:
             return None
         connection = context.root_connection
         try:
-            held: Held = connection.info.get(raw.KEY) or self.held(connection)
+            held: Held | None = connection.info.get(raw.KEY)
         except NotImplementedError:  # SQLAlchemy's own first questions
             return None
+        if held is None or not held.greeted:
+            held = self.held(connection)
         frame = current()
         for ref, node in self._served:
             if (engines := ref()) is None:
