@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lagless.demo.options import Options, ServerKind
+from lagless.demo.options import DatabaseName, Options, ServerKind, StackName, contradiction, server_of
 from lagless.demo.policies import RoutingPolicy
 
 try:
@@ -16,13 +16,14 @@ except ImportError:
     raise SystemExit('lagless: the command line needs click; try: pip install "lagless[cli]"') from None
 
 _DEFAULTS = Options()
-_NEEDED_BY_DEMO = {
-    "django": "django",
-    "psycopg": "psycopg",
-    "rich": "rich",
-    "multidb": "django-multidb-router",
-    "gunicorn": "gunicorn",
-    "uvicorn": "uvicorn",
+_NEEDED_BY_DEMO = {"rich": "rich", "jinja2": "jinja2", "uvicorn": "uvicorn"}
+_NEEDED_BY_STACK = {
+    StackName.DJANGO: {"django": "django", "multidb": "django-multidb-router", "gunicorn": "gunicorn"},
+    StackName.FASTAPI: {"fastapi": "fastapi", "sqlalchemy": "sqlalchemy", "greenlet": "greenlet"},
+}
+_NEEDED_BY_DATABASE = {
+    DatabaseName.POSTGRESQL: {"psycopg": "psycopg", "asyncpg": "asyncpg"},
+    DatabaseName.MARIADB: {"pymysql": "PyMySQL", "aiomysql": "aiomysql"},
 }
 
 
@@ -62,10 +63,23 @@ def _in_existing_directory(_context: click.Context, _parameter: click.Parameter,
 )
 @click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Of what the visitors do.")
 @click.option(
-    "--server",
-    type=click.Choice([kind.value for kind in ServerKind]),
-    default=_DEFAULTS.server.value,
+    "--stack",
+    type=click.Choice([each.value for each in StackName]),
+    default=_DEFAULTS.stack.value,
     show_default=True,
+    help="What the site is written with.",
+)
+@click.option(
+    "--database",
+    type=click.Choice([each.value for each in DatabaseName]),
+    default=_DEFAULTS.database.value,
+    show_default=True,
+    help="What keeps its rows; mariadb with fastapi only.",
+)
+@click.option(
+    "--server",
+    type=click.Choice([each.value for each in ServerKind]),
+    show_default="gunicorn; uvicorn for FastAPI",
     help="gunicorn serves WSGI, uvicorn ASGI.",
 )
 @click.option(
@@ -82,27 +96,32 @@ def demo(
     /,
     *,
     policies: tuple[str, ...],
-    server: str,
+    stack: str,
+    database: str,
+    server: str | None,
     json_file: Path | None,
     serve: bool,
     **load: Any,
 ) -> None:
-    """One small Django site on a PostgreSQL primary and two real replicas that lag, stop and die.
+    """One small site on a primary and two real replicas that lag, stop and die.
 
     The same visitors use it under each routing policy; who saw stale pages is judged from outside.
     Exit status 1 when lagless did not keep its promise.
     """
-    require("demo", _NEEDED_BY_DEMO)
+    site, rows, kind = StackName(stack), DatabaseName(database), ServerKind(server) if server else None
+    if why := contradiction(site, rows, kind):
+        raise click.UsageError(why)
+    require("demo", _NEEDED_BY_DEMO | _NEEDED_BY_STACK[site] | _NEEDED_BY_DATABASE[rows])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end cleans up as Ctrl-C does
-    chosen = tuple(RoutingPolicy(policy) for policy in dict.fromkeys(policies))
+    chosen = tuple(RoutingPolicy(policy) for policy in dict.fromkeys(policies)) or _DEFAULTS.policies
+    options = Options(policies=chosen, stack=site, database=rows, server=kind or server_of(site), **load)
     if serve:
         from lagless.demo.open_house import keep_open  # noqa: PLC0415 - loads what the extra brings
 
-        keep_open(chosen[0] if len(chosen) == 1 else RoutingPolicy.LAGLESS, ServerKind(server))
+        keep_open(options)
         return
     from lagless.demo.screen import present  # noqa: PLC0415 - loads what the extra brings
 
-    options = Options(policies=chosen or _DEFAULTS.policies, server=ServerKind(server), **load)
     context.exit(0 if present(options, json_file) else 1)
 
 

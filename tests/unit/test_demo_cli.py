@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from lagless import cli
+from lagless.demo.options import DatabaseName, ServerKind, StackName, contradiction, server_of
 
 
 def test_every_policy_can_be_asked_for() -> None:
@@ -22,6 +23,29 @@ def test_an_unknown_policy_is_refused() -> None:
     result = CliRunner().invoke(cli.main, ["demo", "--policy", "hope"])
     assert result.exit_code == 2
     assert "'primary only'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--stack", "django", "--database", "mariadb"], "try --stack fastapi"),
+        (["--database", "mariadb"], "lagless.django has no backend for MariaDB"),
+        (["--stack", "fastapi", "--server", "gunicorn"], "leave --server out"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments: list[str], why: str) -> None:
+    """As wrong usage, before anything is started."""
+    result = CliRunner().invoke(cli.main, ["demo", *arguments])
+    assert result.exit_code == 2
+    assert why in result.output
+
+
+def test_each_stack_has_a_server_of_its_own() -> None:
+    """Nobody has to know that FastAPI is ASGI."""
+    assert server_of(StackName.DJANGO) is ServerKind.GUNICORN
+    assert server_of(StackName.FASTAPI) is ServerKind.UVICORN
+    assert contradiction(StackName.FASTAPI, DatabaseName.MARIADB, None) is None
+    assert contradiction(StackName.DJANGO, DatabaseName.POSTGRESQL, ServerKind.UVICORN) is None
 
 
 def test_a_result_that_could_not_be_written_is_refused_at_once() -> None:
@@ -47,6 +71,7 @@ def test_without_click_there_is_a_sentence_and_no_traceback() -> None:
 
 def test_the_command_line_loads_no_framework() -> None:
     """Django, rich and the drivers are for the commands that need them."""
-    code = "import sys, lagless.cli; print(sorted({'django', 'rich', 'psycopg'} & set(sys.modules)))"
+    heavy = {"django", "fastapi", "sqlalchemy", "rich", "psycopg", "pymysql"}
+    code = f"import sys, lagless.cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from lagless.demo.configuration import SiteConfiguration
 from lagless.demo.policies import RoutingPolicy
-from lagless.demo.site.configuration import SiteConfiguration, routing
+from lagless.demo.site.routing import routing
 
 PRIMARY = {"ENGINE": "django.db.backends.postgresql", "NAME": "board", "HOST": "127.0.0.1", "PORT": "1"}
 REPLICAS = {"replica1": {"HOST": "127.0.0.1", "PORT": "2"}, "replica2": {"HOST": "127.0.0.1", "PORT": "3"}}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lagless.demo.site.tally import Tally
+from lagless.demo.tally import Tally
 from lagless.demo.visits import Served
 
 READ = 'SELECT "board_thread"."id" FROM "board_thread"'
@@ -65,6 +65,33 @@ def test_probes_of_new_connections_are_counted_apart() -> None:
     tally.answer("SELECT set_config('TimeZone', %s, false)", "replica1")
     tally.answer("select pg_last_wal_replay_lsn()", "replica1")
     assert (tally.probes, tally.extra, tally.reads) == (1, 0, {})
+
+
+def test_a_statement_may_tell_its_text_when_it_is_known() -> None:
+    """An ORM makes it while it runs; asked again elsewhere, it is the same statement."""
+    tally = Tally()
+    with tally.statement():
+        tally.name(READ)
+        tally.refuse()
+        tally.name(READ)
+        tally.answer(READ, "primary")
+    assert (tally.statements, tally.writes, tally.extra, tally.reads) == (1, 0, 1, {"primary": 1})
+
+
+def test_a_statement_that_never_had_a_text_changed_nothing() -> None:
+    """No connection could be had for it."""
+    tally = Tally()
+    with tally.statement():
+        pass
+    assert (tally.statements, tally.writes, tally.extra) == (0, 0, 0)
+
+
+def test_a_text_outside_of_any_statement_is_nobodys() -> None:
+    """What lagless sends for itself is not the application's."""
+    tally = Tally()
+    tally.name(READ)
+    tally.answer(READ, "replica1")
+    assert (tally.reads, tally.extra) == ({}, 1)
 
 
 def test_savepoints_are_neither_reads_nor_writes() -> None:

@@ -1,1 +1,1 @@
-"""`lagless demo`: one small Django site under five routing policies on real PostgreSQL servers, judged from outside."""
+"""`lagless demo`: one small site under five routing policies on real servers, judged from outside."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lagless.demo import pages
+from lagless.demo.openings import MESSAGES_SHOWN
 
 if TYPE_CHECKING:
     from lagless.demo.pages import Fact, Page
 
-WINDOW = 30
+WINDOW = MESSAGES_SHOWN
 """How many messages a thread's page shows."""
 
 

@@ -8,29 +8,31 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from lagless.demo import stage
+from lagless.demo.databases import DemoDatabase, database_named
+from lagless.demo.policies import RoutingPolicy
 from lagless.demo.server import HOST, serve
-from lagless.testing import PostgresCluster
+from lagless.demo.stacks import stack_for
 
 if TYPE_CHECKING:
-    from lagless.demo.options import ServerKind
-    from lagless.demo.policies import RoutingPolicy
+    from lagless.demo.options import Options
 
 
-def keep_open(policy: RoutingPolicy, kind: ServerKind) -> None:
-    """Serve until Ctrl-C."""
+def keep_open(options: Options) -> None:
+    """Serve the one policy that was asked for, else lagless, until Ctrl-C."""
     console = Console()
-    with PostgresCluster(replicas=2) as cluster:
-        stage.prepare(cluster)
-        with serve(stage.set_up(cluster, policy, kind), kind) as port:
-            _announce(console, cluster, f"http://{HOST}:{port}/", policy)
-            _wait(console)
+    policy = options.policies[0] if len(options.policies) == 1 else RoutingPolicy.LAGLESS
+    database, stack = database_named(options.database), stack_for(options)
+    with database.cluster, serve(stage.set_up(database, stack, policy), stack) as port:
+        _announce(console, database, f"http://{HOST}:{port}/", policy)
+        _wait(console)
 
 
-def _announce(console: Console, cluster: PostgresCluster, url: str, policy: RoutingPolicy) -> None:
+def _announce(console: Console, database: DemoDatabase, url: str, policy: RoutingPolicy) -> None:
+    behind, again = database.pausing
     lines = [
         f"The board is open at {url}, routed by {policy}. Ctrl-C closes it.",
-        *(f"  {node.name:<9} {node.dsn}" for node in cluster.nodes),
-        "Let a replica fall behind: select pg_wal_replay_pause(); let it catch up: select pg_wal_replay_resume();",
+        *(f"  {node.name:<9} {database.shell(node)}" for node in database.cluster.nodes),
+        f"Let a replica fall behind: {behind} let it catch up: {again}",
     ]
     console.print("\n".join(lines), soft_wrap=True, highlight=False)
 

@@ -6,11 +6,12 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from lagless.demo import schedule, stage
+from lagless.demo.databases import DemoDatabase, database_named
 from lagless.demo.load import Load
 from lagless.demo.report import Result, summarise
 from lagless.demo.server import HOST, serve
+from lagless.demo.stacks import stack_for
 from lagless.demo.tracks import Sampling
-from lagless.testing import PostgresCluster
 
 if TYPE_CHECKING:
     from lagless.demo.options import Options
@@ -30,35 +31,36 @@ class Watcher(Protocol):
 
 def run(options: Options, watch: Watcher) -> dict[RoutingPolicy, Result]:
     """Every policy's result, in the order asked."""
-    with PostgresCluster(replicas=2) as cluster:
-        stage.prepare(cluster)
-        return {policy: run_policy(cluster, policy, options, watch) for policy in options.policies}
+    database = database_named(options.database)
+    with database.cluster:
+        return {policy: run_policy(database, policy, options, watch) for policy in options.policies}
 
 
-def run_policy(cluster: PostgresCluster, policy: RoutingPolicy, options: Options, watch: Watcher) -> Result:
+def run_policy(database: DemoDatabase, policy: RoutingPolicy, options: Options, watch: Watcher) -> Result:
     """One policy from its first visitor to its result."""
     watch(policy, 0.0, "starting")
-    site = stage.set_up(cluster, policy, options.server)
-    with serve(site, options.server) as port, Sampling(cluster) as sampling:
-        sessions = _drive(cluster, policy, options, port, watch)
+    stack = stack_for(options)
+    site = stage.set_up(database, stack, policy)
+    with serve(site, stack) as port, Sampling(database.questions()) as sampling:
+        sessions = _drive(database, policy, options, port, watch)
     return summarise(sessions, sampling.tracks)
 
 
 def _drive(
-    cluster: PostgresCluster, policy: RoutingPolicy, options: Options, port: int, watch: Watcher
+    database: DemoDatabase, policy: RoutingPolicy, options: Options, port: int, watch: Watcher
 ) -> list[list[Visit]]:
     with Load(HOST, port, clients=options.clients, seed=options.seed) as load:
         load.wait_for_arrivals(_ARRIVAL)
-        _play(cluster, policy, options.seconds, watch)
+        _play(database, policy, options.seconds, watch)
     return load.visits()
 
 
-def _play(cluster: PostgresCluster, policy: RoutingPolicy, seconds: float, watch: Watcher) -> None:
+def _play(database: DemoDatabase, policy: RoutingPolicy, seconds: float, watch: Watcher) -> None:
     """Let the visitors visit while the schedule happens to the replicas."""
     begun, share = time.monotonic(), 0.0
     while share < 1.0:
         time.sleep(_TICK)
         before, share = share, min(1.0, (time.monotonic() - begun) / seconds)
         for cue in schedule.due(schedule.CUES, before, share):
-            stage.perform(cue, cluster)
+            stage.perform(cue, database)
         watch(policy, share, schedule.scene(schedule.SCENES, share))

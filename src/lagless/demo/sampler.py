@@ -1,7 +1,7 @@
 """Asks every server, every few milliseconds, how far its log has come. A process of its own, for an even pace.
 
-Its argument is {name: [statement, url]} as JSON. It samples until its standard input ends, and then writes
-{name: [[sent, position], ...]} to its standard output.
+Its argument is {name: [driver, options of its connect(), statement]} as JSON. It samples until its standard input ends,
+and then writes {name: [[sent, position], ...]} to its standard output.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import json
 import sys
 import threading
 import time
-from contextlib import suppress
-
-import psycopg
+from contextlib import closing, suppress
+from importlib import import_module
+from typing import Any
 
 PERIOD = 0.005  # seconds
-FLUSHED = "select (pg_current_wal_flush_lsn() - '0/0')::bigint"
-REPLAYED = "select (pg_last_wal_replay_lsn() - '0/0')::bigint"
 
 Row = tuple[float, int | None]
 
@@ -24,11 +22,12 @@ Row = tuple[float, int | None]
 class Asker:
     """Samples one server over a kept connection; a dead server gives None until it is back."""
 
-    def __init__(self, statement: str, url: str) -> None:
+    def __init__(self, driver: str, options: dict[str, Any], statement: str) -> None:
         self.rows: list[Row] = []
-        self._statement = statement.encode()
-        self._url = url
-        self._connection: psycopg.Connection[tuple[int]] | None = None
+        self._driver = import_module(driver)  # any DB-API module
+        self._options = options
+        self._statement = statement
+        self._connection: Any = None
 
     def run(self, stop: threading.Event) -> None:
         """Ask until told to stop."""
@@ -39,27 +38,26 @@ class Asker:
 
     def _ask(self) -> int | None:
         try:
-            if self._connection is None or self._connection.closed:
-                self._connection = self._connect()
-            row = self._connection.execute(self._statement, prepare=True).fetchone()
-        except psycopg.Error:
+            if self._connection is None:
+                self._connection = self._driver.connect(**self._options)
+            with closing(self._connection.cursor()) as cursor:
+                cursor.execute(self._statement)
+                row = cursor.fetchone()
+        except self._driver.Error:
             self._drop()
             return None
         return row[0] if row else None
 
-    def _connect(self) -> psycopg.Connection[tuple[int]]:
-        return psycopg.Connection.connect(self._url, autocommit=True, connect_timeout=2)
-
     def _drop(self) -> None:
         if self._connection is not None:
-            with suppress(psycopg.Error):
+            with suppress(self._driver.Error):
                 self._connection.close()
             self._connection = None
 
 
 def main() -> None:
     """Sample until the standard input ends: then the demo wants the result, or is gone."""
-    askers = {name: Asker(statement, url) for name, (statement, url) in json.loads(sys.argv[1]).items()}
+    askers = {name: Asker(*question) for name, question in json.loads(sys.argv[1]).items()}
     stop = threading.Event()
     threads = [threading.Thread(target=asker.run, args=(stop,), daemon=True) for asker in askers.values()]
     for thread in threads:

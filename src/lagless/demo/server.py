@@ -13,26 +13,25 @@ from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 from lagless.demo import keeper
-from lagless.demo.options import ServerKind
-from lagless.demo.site.configuration import VARIABLE
+from lagless.demo.configuration import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lagless.demo.site.configuration import SiteConfiguration
+    from lagless.demo.configuration import SiteConfiguration
+    from lagless.demo.stacks import Stack
 
 HOST = "127.0.0.1"
 _PATIENCE = 20.0  # seconds until the first page
-_COMMON = ["--workers", "2"]
 
 
 @contextmanager
-def serve(site: SiteConfiguration, kind: ServerKind) -> Iterator[int]:
+def serve(site: SiteConfiguration, stack: Stack) -> Iterator[int]:
     """Serve `site`; gives the port and ends with all the server's processes."""
     port = _free_port()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - our own modules
-            [sys.executable, "-m", keeper.__name__, sys.executable, "-m", *_command(kind, port)],
+            [sys.executable, "-m", keeper.__name__, sys.executable, "-m", *stack.command(HOST, port)],
             env=environment(site),
             stdin=subprocess.PIPE,
             stdout=log,
@@ -48,15 +47,7 @@ def serve(site: SiteConfiguration, kind: ServerKind) -> Iterator[int]:
 
 def environment(site: SiteConfiguration) -> dict[str, str]:
     """What a process of the site needs to know."""
-    return os.environ | {VARIABLE: site.dump(), "DJANGO_SETTINGS_MODULE": "lagless.demo.site.settings"}
-
-
-def _command(kind: ServerKind, port: int) -> list[str]:
-    if kind is ServerKind.UVICORN:
-        address = ["--host", HOST, "--port", str(port), "--log-level", "warning", "--timeout-keep-alive", "30"]
-        return ["uvicorn", "lagless.demo.site.asgi:application", *_COMMON, *address]
-    config = ["--config", "python:lagless.demo.gunicorn_settings"]
-    return ["gunicorn", "lagless.demo.site.wsgi:application", *_COMMON, "--bind", f"{HOST}:{port}", *config]
+    return os.environ | {VARIABLE: site.dump()}
 
 
 def _free_port() -> int:

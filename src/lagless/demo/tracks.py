@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Self
 
 from lagless.demo import sampler
-from lagless.demo.oracle import PRIMARY, Sample, Track
+from lagless.demo.oracle import Sample, Track
 
 if TYPE_CHECKING:
-    from lagless.testing import PostgresCluster
+    from collections.abc import Mapping
+
+    from lagless.demo.databases import Question
 
 _PATIENCE = 10.0  # seconds
 
@@ -19,11 +22,9 @@ _PATIENCE = 10.0  # seconds
 class Sampling:
     """A sampler that runs while the block does; afterwards `tracks` holds its result."""
 
-    def __init__(self, cluster: PostgresCluster) -> None:
+    def __init__(self, questions: Mapping[str, Question]) -> None:
         self.tracks: dict[str, Track] = {}
-        questions = {PRIMARY: (sampler.FLUSHED, cluster.primary.dsn)}
-        questions |= {node.name: (sampler.REPLAYED, node.dsn) for node in cluster.replicas}
-        self._questions = json.dumps(questions)
+        self._questions = json.dumps({name: astuple(question) for name, question in questions.items()})
 
     def __enter__(self) -> Self:
         pipe = subprocess.PIPE

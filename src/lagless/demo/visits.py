@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What the site's own count says of one request; see `lagless.demo.site.tally`."""
+    """What the site's own count says of one request; see `lagless.demo.tally`."""
 
     reads: dict[str, int] = field(default_factory=dict)
     trips: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Fills an empty database: the tables, and a few threads to begin with. Run as a process, once a demo."""
+"""Fills an empty database: the tables, and a few threads to begin with. Run as a process, once a policy."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ import os
 import django
 from django.core.management import call_command
 
-OPENINGS = {
-    "Welcome": "Say hello, and where you read this from.",
-    "Which book should I read next?": "Something short, please.",
-    "Bread without kneading": "Flour, water, salt, yeast, and eighteen hours.",
-    "The best walk within an hour": "Trains count.",
-    "What are you repairing?": "Here it is a radio from 1963.",
-    "Good questions for a quiz": "The hard part is the middle.",
-    "Plants that survive me": "So far: none.",
-    "Keyboards": "Loud ones in the other thread.",
-}
+from lagless.demo.openings import HOST, OPENINGS
 
 
 def main() -> None:
@@ -33,7 +24,7 @@ def _open_threads() -> None:
 
     from lagless.demo.site.models import Thread  # noqa: PLC0415
 
-    host = User.objects.create(username="host")
+    host = User.objects.create(username=HOST)
     host.set_unusable_password()
     host.save()
     for title, text in OPENINGS.items():

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Count, Exists, Max, OuterRef
 
+from lagless.demo.openings import MESSAGES_SHOWN, THREADS_SHOWN
 from lagless.demo.site.models import Like, Message, Thread
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
     from django.db.models import QuerySet
-
-THREADS_SHOWN = 20
-MESSAGES_SHOWN = 30
 
 
 def newest_threads() -> QuerySet[Thread]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-from lagless.demo.site.configuration import NOWHERE, VARIABLE, SiteConfiguration, routing
+from lagless import demo
+from lagless.demo.configuration import VARIABLE, SiteConfiguration
+from lagless.demo.site.routing import NOWHERE, routing
 
 SITE = SiteConfiguration.load(os.environ[VARIABLE]) if VARIABLE in os.environ else NOWHERE
 
@@ -33,13 +36,12 @@ MIDDLEWARE = [
 ]
 TEMPLATES = [
     {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
+        "BACKEND": "django.template.backends.jinja2.Jinja2",
+        "DIRS": [Path(demo.__file__).with_name("templates")],
         "OPTIONS": {
             "context_processors": [
-                "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
-                "lagless.demo.site.instrument.how_served",
+                "lagless.demo.instrument.how_served",
             ]
         },
     }

@@ -14,6 +14,7 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from lagless.demo.openings import LATEST_SHOWN
 from lagless.demo.site import queries
 from lagless.demo.site.forms import MessageForm, ThreadForm
 from lagless.demo.site.models import Like, Message, Thread
@@ -36,7 +37,6 @@ def thread(request: HttpRequest, pk: int) -> HttpResponse:
         "thread": shown,
         "size": shown.messages.count(),
         "messages": queries.newest_messages(shown, request.user),
-        "form": MessageForm(),
     }
     return render(request, "board/thread.html", context)
 
@@ -45,7 +45,7 @@ def thread(request: HttpRequest, pk: int) -> HttpResponse:
 def profile(request: HttpRequest, name: str) -> HttpResponse:
     """One author's numbers and latest messages."""
     author = get_object_or_404(User, username=name)
-    latest = author.messages.select_related("thread").order_by("-pk")[:10]
+    latest = author.messages.select_related("thread").order_by("-pk")[:LATEST_SHOWN]
     context = {"author": author, "latest": latest, **queries.achievements(author)}
     return render(request, "board/profile.html", context)
 

@@ -14,12 +14,12 @@ from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from lagless.demo.site.instrument import CURRENT
+from lagless.demo.instrument import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lagless.demo.site.tally import Tally
+    from lagless.demo.tally import Tally
 
 _execute = psycopg.Cursor.execute
 _connect = BaseDatabaseWrapper.connect

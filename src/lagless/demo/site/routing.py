@@ -1,39 +1,11 @@
-"""What the demo tells its site, and the Django settings that make one routing policy of it."""
+"""The Django settings that make one routing policy of the site."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from lagless.demo.configuration import WAIT, SiteConfiguration
 from lagless.demo.policies import PIN_SECONDS, RoutingPolicy
-
-VARIABLE = "LAGLESS_DEMO_SITE"
-"""The environment variable that carries a `SiteConfiguration` to the server's processes."""
-
-WAIT = 0.01
-"""Seconds that a read may wait for a replica that is about to have what its reader wrote; then the primary."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteConfiguration:
-    """One site: its policy and where its servers are."""
-
-    policy: RoutingPolicy
-    secret_key: str
-    primary: dict[str, Any]
-    replicas: dict[str, dict[str, Any]]
-
-    def dump(self) -> str:
-        """As the environment carries it."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def load(cls, text: str) -> SiteConfiguration:
-        """The reverse of `dump()`."""
-        values = json.loads(text)
-        return cls(**values | {"policy": RoutingPolicy(values["policy"])})
-
 
 NOWHERE = SiteConfiguration(
     policy=RoutingPolicy.PRIMARY_ONLY,

@@ -1,7 +1,7 @@
 """Gives each request a tally and sends it along in the response's headers.
 
-It wraps the whole application rather than being a Django middleware, so that it sees what every middleware asks of the
-databases after the view, and no policy has to share its place in MIDDLEWARE.
+It wraps the whole application rather than being a middleware within, so that it sees what every middleware asks of the
+databases after the view, and no policy has to share its place among them.
 """
 
 from __future__ import annotations
@@ -9,18 +9,16 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from lagless.demo.site.tally import Tally
+from lagless.demo.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
-
-    from django.http import HttpRequest
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
     Environ = dict[str, Any]
     Wsgi = Callable[[Environ, Any], Iterable[bytes]]
-    Message = Mapping[str, Any]
+    Message = MutableMapping[str, Any]
     Send = Callable[[Message], Awaitable[None]]
-    Asgi = Callable[[dict[str, Any], Callable[[], Awaitable[Message]], Send], Awaitable[None]]
+    Asgi = Callable[[Any, Any, Any], Awaitable[None]]  # frameworks differ in how they write the three
 
 CURRENT: ContextVar[Tally | None] = ContextVar("CURRENT", default=None)
 
@@ -65,7 +63,7 @@ def _encoded(tally: Tally) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in tally.headers()]
 
 
-def how_served(_request: HttpRequest) -> dict[str, Any]:
+def how_served(_request: object) -> dict[str, Any]:
     """For the page's foot: where its own reads ran so far."""
     tally = CURRENT.get()
     return {"read_from": tally.reads if tally else {}}

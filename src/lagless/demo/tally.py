@@ -17,7 +17,7 @@ _NEITHER = ("SAVEPOINT", "RELEASE", "ROLLBACK")
 class Tally:
     """Two views of one request that must agree: what the application asked, and what the driver sent.
 
-    `statements` are the application's, counted where Django hands them to its backend. `answered` are all those
+    `statements` are the application's, counted where it hands them to its framework's backend. `answered` are all those
     that a server answered, counted where the driver sends them. What is answered beyond the application's
     statements was added by somebody in between: an extra round trip. What is sent while a connection is being made is
     counted apart (`probes`), and what died with its connection is no round trip at all (`failed`).
@@ -38,16 +38,24 @@ class Tally:
         return self.answered - self.statements
 
     @contextmanager
-    def statement(self, sql: str) -> Iterator[None]:
-        """The application's statement `sql` is under way; what the backend sends meanwhile belongs to it."""
+    def statement(self, sql: str = "") -> Iterator[None]:
+        """The application's statement `sql` is under way; what the backend sends meanwhile belongs to it.
+
+        Without `sql`, `name()` tells it when it is known.
+        """
         self.asked, before = sql, self.answered
         try:
             yield
         finally:
-            self.asked = None
+            sql, self.asked = self.asked, None
             # Without any answer there was no round trip: the statement fails, or is asked again elsewhere.
             self.statements += self.answered > before
-            self.writes += not sql.startswith(_READS + _NEITHER)
+            self.writes += bool(sql) and not sql.startswith(_READS + _NEITHER)
+
+    def name(self, sql: str) -> None:
+        """Tell the text of the statement that is under way, if one is; a second try of it has the same."""
+        if self.asked is not None:
+            self.asked = sql
 
     def answer(self, query: object, place: str) -> None:
         """A server answered `query`."""

@@ -1,0 +1,1 @@
+"""The demo's FastAPI site: the same message board over asynchronous SQLAlchemy, for every routing policy."""
