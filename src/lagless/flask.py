@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from flask import Flask, current_app, has_app_context
@@ -199,13 +200,21 @@ def _middleware(app: Flask, registered: Registered) -> wsgi.Middleware:
         app.wsgi_app,
         clusters=list(registered.clusters.values()),
         keys=[app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or ())],
-        key=_of_request(app, "LAGLESS_KEY"),
+        key=_of_request(app, "LAGLESS_KEY") or partial(_own_session, f"{app.config['SESSION_COOKIE_NAME']}="),
         share=fraction(app.config.get("LAGLESS_SHARE", 1.0), "LAGLESS_SHARE"),
         opt_in=_of_request(app, "LAGLESS_OPT_IN"),
         safe_methods_only=_flag(app, "LAGLESS_SAFE_METHODS_ONLY", default=True),
         cookie_path=app.session_interface.get_cookie_path(app),
         cookie_domain=app.session_interface.get_cookie_domain(app),
     )
+
+
+def _own_session(cookie: str, environ: Mapping[str, Any]) -> str | None:
+    """Return what tells that a request has a Flask session: whoever has one reads monotonically."""
+    for part in environ.get("HTTP_COOKIE", "").split(";"):
+        if (found := part.strip()).startswith(cookie):
+            return str(found.removeprefix(cookie))
+    return None
 
 
 def _flag(app: Flask, setting: str, *, default: bool) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from lagless.cluster import Cluster
 from lagless.core.topology import Identity
@@ -25,5 +26,5 @@ def greet(cluster: Cluster, node: str, ask: Ask) -> Identity | None:
         raise
     seen = cluster.dialect.read_probe(row, Heard(node, declared, sent, cluster.config.generation))
     if seen.position is not None or seen.unproven or cluster.topology.nodes[node].blind:
-        cluster.report(seen)
+        cluster.report(replace(seen, answered=time.monotonic()))
     return seen.identity

@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from lagless.core.cadence import Allowance, Pace, estimate_lag, next_probe
@@ -231,7 +232,7 @@ class Watch(threading.Thread):
             if isinstance(error, TimeoutError):
                 cluster.frozen(self._node)
         before = cluster.topology.nodes[self._node].position
-        cluster.report(seen)
+        cluster.report(replace(seen, answered=time.monotonic()))
         state = cluster.topology.nodes[self._node]
         lag = estimate_lag(state.position, cluster.topology.ring, sent, self._pace.lag)
         self._is_primary = cluster.topology.primary == self._node

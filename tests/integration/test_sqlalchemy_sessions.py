@@ -395,6 +395,20 @@ def test_a_replica_that_dies_within_a_transaction(world: World) -> None:
     assert world.play(scenario) == 1
 
 
+@pytest.mark.parametrize("end", ["commit", "rollback", "close"])
+def test_a_replica_that_dies_before_the_end_of_a_transaction_that_read(world: World, end: str) -> None:
+    """What was read is read: the end is no error, and its connection serves nobody again."""
+
+    def scenario(db: Any) -> int:
+        db.scalars(select(Note)).all()
+        used = next(node for node in world.servers.replicas if node.name == world.nodes[-1])
+        used.kill()
+        getattr(db, end)()
+        return count(db)
+
+    assert world.play(scenario) == 0
+
+
 def test_a_mistake_is_reported_once_and_as_it_is(world: World) -> None:
     """A statement that is wrong fails where it ran, and no node is blamed."""
 

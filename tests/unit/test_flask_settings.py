@@ -294,3 +294,12 @@ def test_a_class_is_decorated_by_its_list() -> None:
         @primary
         class Page(View):
             """A class-based view."""
+
+
+def test_a_flask_session_is_a_key() -> None:
+    """Without LAGLESS_KEY, whoever has Flask's own session cookie reads monotonically."""
+    from lagless.flask import _own_session
+
+    assert _own_session("session=", {"HTTP_COOKIE": "a=1; session=signed=; b=2"}) == "signed="
+    assert _own_session("session=", {"HTTP_COOKIE": "my_session=1"}) is None
+    assert _own_session("session=", {}) is None

@@ -154,6 +154,17 @@ def test_asynchronous_session_classes_of_ones_own() -> None:
     assert isinstance(session.sync_session, RoutingSession)
 
 
+def test_the_synchronous_half_can_be_named() -> None:
+    """As with SQLAlchemy's own factory."""
+
+    class Inner(Session):
+        """The synchronous half."""
+
+    session = async_sessionmaker(primary=apg(1), replicas=[apg(2)], sync_session_class=Inner)()
+    assert isinstance(session.sync_session, Inner)
+    assert isinstance(session.sync_session, RoutingSession)
+
+
 def test_several_clusters_by_model() -> None:
     """Each has its own name; two of one name are refused."""
     users = routed(primary=pg(4), replicas=[pg(5)], name="users")

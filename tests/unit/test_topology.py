@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import replace
 
@@ -244,6 +245,13 @@ def test_a_probe_sent_while_a_capture_was_under_way_is_no_alarm() -> None:
     topology = capture(picture(of_primary(100, 10)), lsn(300), sent=11, answered=13)
     assert not went_back(topology, of_primary(200, 12))
     assert went_back(topology, of_primary(200, 14))
+
+
+def test_probes_that_cross_are_no_alarm() -> None:
+    """A new connection's probe was sent while the monitor's was under way, and was answered first."""
+    slow = dataclasses.replace(of_primary(300, 10), answered=13)
+    assert not went_back(picture(of_primary(100, 9), slow), of_primary(200, 12))
+    assert went_back(picture(of_primary(100, 9), slow), of_primary(200, 14))
 
 
 def test_a_fork_is_trusted_only_if_the_promotion_was_seen() -> None:

@@ -29,12 +29,13 @@ def observe(topology: Topology, seen: Observation) -> Topology:
     known = state.position if state else None
     history = known.history if known else topology.history
     ring = topology.ring if primary == topology.primary else ()
+    captured = topology.captured if seen.node != primary else max(topology.captured, seen.answered)
     # A primary that was demoted is behind the next one, of which nobody has heard yet: what it says bounds nothing.
     if state is not None and seen.node == primary and state.alive and state.role is Role.PRIMARY:
         if known is not None:
             ring = _extend(() if went_back(topology, seen) else ring, seen.sent, known)
         nodes = {name: _judged(_denied(each, seen), state.horizon, seen.sent) for name, each in nodes.items()}
-    return picture(_refreshed(nodes, ring), primary, history, ring, topology.captured)
+    return picture(_refreshed(nodes, ring), primary, history, ring, captured)
 
 
 def capture(topology: Topology, position: Position, sent: float, answered: float) -> Topology:
@@ -55,7 +56,7 @@ def went_back(topology: Topology, seen: Observation) -> bool:
         return False
     if seen.role is not Role.PRIMARY:
         return False  # it was demoted, and replays what another commits
-    # A probe that was sent while a session's question was under way may have been answered before it.
+    # A probe that was sent while another question was under way may have been answered before it.
     return seen.sent > max(topology.ring[-1][0], topology.captured) and not end.covers(last)
 
 

@@ -47,7 +47,8 @@ class Identity:
 class Observation:
     """One answer about one node; an error is one too.
 
-    `sent` is the monotonic time, in seconds, at which the question was sent: it orders observations. `position` None
+    `sent` is the monotonic time, in seconds, at which the question was sent: it orders observations. `answered` is when
+    the answer came: a question sent before then may have been answered earlier. `position` None
     with `unproven` set means that the server gave no proof of its timeline: the last proven one holds; None without
     it, that it cannot tell (rights are missing). `horizon` (primary) is a position beyond which nothing was committed
     yet; `fork` (promoted primary) is where its timeline left the one before.
@@ -59,6 +60,7 @@ class Observation:
 
     node: str
     sent: float
+    answered: float = -math.inf
     role: Role | None = None
     position: Position | None = None
     unproven: bool = False
@@ -130,7 +132,7 @@ class Topology:
 
     `primary` is the node taken for the primary, None while two servers claim it and neither was it before. `ring`
     holds (sent, position) of primary observations, newest last: staleness is measured against it (CORRECTNESS 15).
-    `captured` is when a session's own question to the primary was last answered.
+    `captured` is when a question to the primary, a probe's or a session's own, was last answered.
     """
 
     nodes: Mapping[str, NodeState]

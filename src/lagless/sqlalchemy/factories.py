@@ -142,7 +142,7 @@ def async_sessionmaker(
     primary: AsyncEngine,
     replicas: Mapping[str, AsyncEngine] | Sequence[AsyncEngine],
     class_: type[AsyncSession] = AsyncSession,
-    sync_session_class: type[Session] = Session,
+    sync_session_class: type[Session] | None = None,
     binds: Mapping[Any, Any] | None = None,
     **options: Any,
 ) -> AsyncSessionFactory[Any]:
@@ -154,7 +154,7 @@ def async_sessionmaker(
     mine, others = _parted(options, class_)
     engines = routed(primary=primary, replicas=replicas, **mine)
     homes, routes = _homes(engines, binds)
-    synchronous = _mixed(getattr(class_, "sync_session_class", sync_session_class))
+    synchronous = _mixed(sync_session_class or class_.sync_session_class)
     factory: AsyncSessionFactory[Any] = AsyncSessionFactory(
         bind=primary, class_=class_, sync_session_class=synchronous, routes=routes, **homes, **others
     )

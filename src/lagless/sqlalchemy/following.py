@@ -53,7 +53,19 @@ class Held:
     """
 
     __slots__ = (
-        *("committing", "counted", "greeted", "is_new", "line", "routed", "shown", "streaming", "system", "told"),
+        *(
+            "committing",
+            "counted",
+            "dead",
+            "greeted",
+            "is_new",
+            "line",
+            "routed",
+            "shown",
+            "streaming",
+            "system",
+            "told",
+        ),
         *("was_promoted", "writes"),
     )
 
@@ -64,7 +76,7 @@ class Held:
         self.system: str | None = None
         self.told: dict[Footprint, int] = {}
         self.is_new = True
-        self.greeted = False
+        self.greeted = self.dead = False
         self.routed = self.shown = self.streaming = self.committing = self.counted = False
 
 
@@ -130,6 +142,8 @@ def _commit(run: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(run)
     def followed(dialect: Any, connection: Any, *rest: Any, **options: Any) -> None:
         held = _known(connection)
+        if held is not None and held.routed:
+            return _leave_replica(held, dialect, connection, partial(run, dialect, connection, *rest, **options))
         if held is None or held.committing:  # two-phase commits may come by twice
             return run(dialect, connection, *rest, **options)
         held.told = {footprint: footprint.primary_reads for footprint in held.writes.writers}
@@ -149,14 +163,26 @@ def _commit(run: Callable[..., None]) -> Callable[..., None]:
 def _rollback(run: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(run)
     def followed(dialect: Any, connection: Any, *rest: Any, **options: Any) -> None:
+        held = _known(connection)
+        if held is not None and held.routed:
+            return _leave_replica(held, dialect, connection, partial(run, dialect, connection, *rest, **options))
         try:
-            run(dialect, connection, *rest, **options)
+            return run(dialect, connection, *rest, **options)
         finally:
-            held = _known(connection)
             if held is not None and not held.committing:  # PostgreSQL rolls back after COMMIT PREPARED
                 held.writes.cancelled()
 
     return followed
+
+
+def _leave_replica(held: Held, dialect: Any, connection: Any, end: Callable[[], None]) -> None:
+    """End a session's transaction on a replica: what was read is read, whether the server is still there or not."""
+    try:
+        end()
+    except Exception as error:
+        if not _ends(dialect, error, _pooled(connection)):
+            raise
+        held.dead = True
 
 
 def _pooled(connection: Any) -> Any:
@@ -243,6 +269,8 @@ class Follower:
         if held is not None:
             held.writes.cancelled()  # the pool rolled back what was left open
             held.routed = held.shown = held.streaming = False
+            if held.dead:
+                record.invalidate(soft=True)
 
     # -- statements
 
