@@ -23,7 +23,7 @@ def settle(cluster: Cluster, footprint: Footprint, ask: Asker | None = None) -> 
 
     `ask` is for who has a connection at hand; else the unit's own open one is asked, or one of the cluster's.
     """
-    count = footprint.begun
+    count, reads = footprint.begun, footprint.primary_reads
     ask = ask or footprint.asker or cluster.asker
     if ask is None or footprint.in_flight or footprint.in_doubt:
         return False
@@ -38,14 +38,14 @@ def settle(cluster: Cluster, footprint: Footprint, ask: Asker | None = None) -> 
     if not _plausible(cluster, footprint, end):
         return False
     if position is None or any(s.blind for s in cluster.topology.replicas):
-        footprint.pin(time.time() + cluster.config.policy.pin_seconds, count)
+        footprint.pin(time.time() + cluster.config.policy.pin_seconds, count, reads)
         cluster.emit(Kind.TIME_PINNED)
     if position is None:
         return True
     if footprint.dirty is not None and footprint.dirty.system and footprint.dirty != position.history:
         cluster.emit(Kind.WRITE_MAYBE_LOST, cluster.topology.primary, "the history changed while a write was in doubt")
     answered = time.monotonic()
-    footprint.settle(position, count, answered)
+    footprint.settle(position, count, answered, reads)
     cluster.emit(Kind.SETTLED)
     cluster.learned(position, sent, answered)
     return True
@@ -57,10 +57,11 @@ def settle_own(cluster: Cluster, footprint: Footprint, own: Position | None, rea
     It stands for what the transaction wrote, and for whatever was visible before it, which comes before it in the one
     order of the log. `reads` is how often this unit had read the primary when the commit was sent.
     """
-    alone = footprint.unsettled == 1 and not footprint.in_flight and footprint.primary_reads == reads
+    count = footprint.begun
+    alone = count - footprint.settled == 1 and not footprint.in_flight and footprint.primary_reads == reads
     if own is None or not alone or footprint.dirty or footprint.in_doubt or not _in_order(cluster, footprint):
         return False
-    footprint.settle(own, footprint.begun, time.monotonic())
+    footprint.settle(own, count, time.monotonic(), reads)
     cluster.emit(Kind.SETTLED)
     if cluster.monitor:
         cluster.monitor.want(own)

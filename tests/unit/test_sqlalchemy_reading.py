@@ -98,15 +98,13 @@ def failed(error: Exception, statement: str | None = "select 1", *, invalidated:
     ("error", "means"),
     [
         (failed(Driver("gone"), invalidated=True), Failure.LOST),
-        (failed(Driver("refused"), None), Failure.LOST),
-        (ConnectionRefusedError(), Failure.LOST),
-        (TimeoutError(), Failure.LOST),
         (failed(Driver("shutting down", sqlstate="57P01")), Failure.LOST),
         (failed(Driver(2013, "Lost connection")), Failure.LOST),
         (failed(Driver("no file", sqlite_errorname="SQLITE_CANTOPEN")), Failure.LOST),
         (failed(Driver("conflict with recovery", sqlstate="40001")), Failure.CONFLICT),
         (failed(Driver("read-only transaction", sqlstate="25006")), Failure.REFUSED),
         (failed(Driver("cannot during recovery", sqlstate="0A000")), Failure.REFUSED),
+        (failed(Driver("serializable mode in a hot standby", sqlstate="0A000")), Failure.REFUSED),
         (failed(Driver(1290, "--read-only")), Failure.REFUSED),
         (failed(Driver("read only", sqlite_errorname="SQLITE_READONLY")), Failure.REFUSED),
         (failed(Driver("cannot do that at all", sqlstate="0A000")), Failure.OTHER),
@@ -115,13 +113,28 @@ def failed(error: Exception, statement: str | None = "select 1", *, invalidated:
         (failed(Driver("locked", sqlite_errorname="SQLITE_BUSY")), Failure.OTHER),
         (failed(Driver("another operation is in progress")), Failure.OTHER),
         (exc.TimeoutError("QueuePool limit"), Failure.OTHER),
+        (ConnectionRefusedError("of a cache that a hook asks"), Failure.OTHER),
+        (TimeoutError("of the driver"), Failure.OTHER),
         (ValueError(), Failure.OTHER),
     ],
     ids=str,
 )
-def test_what_a_failure_means(error: BaseException, means: Failure) -> None:
+def test_what_a_failure_means(error: Exception, means: Failure) -> None:
     """A node is blamed only for what it did."""
-    assert judge(error) is means
+    assert judge(error, gone=False, answers=True) is means
+
+
+def test_whatever_takes_the_connection_with_it_is_a_loss() -> None:
+    """asyncpg's errors are not all wrapped."""
+    assert judge(ConnectionResetError(), gone=True, answers=True) is Failure.LOST
+
+
+@pytest.mark.parametrize(("answers", "means"), [(True, Failure.OTHER), (False, Failure.LOST)])
+def test_a_time_limit_of_the_applications_own(answers: bool, means: Failure) -> None:
+    """It is the node's fault only if the node answers nobody."""
+    late = Driver(2013, "Lost connection (timed out)")
+    late.__cause__ = TimeoutError()
+    assert judge(failed(late, invalidated=True), gone=True, answers=answers) is means
 
 
 def test_errors_are_both_lagless_and_sqlalchemys() -> None:

@@ -142,14 +142,16 @@ class Footprint:
         """Take a counted write back: it was rolled back, or it was none."""
         with self._lock:
             self.begun -= 1
+            self.settled = min(self.settled, self.begun)
             self._changed()
 
     def saw_primary(self) -> None:
         """Note a read from the primary: what it showed, replicas may not show yet."""
-        self.primary_reads += 1
-        if not self.read_primary:
-            self.read_primary = True
-            self._changed()
+        with self._lock:
+            self.primary_reads += 1
+            if not self.read_primary:
+                self.read_primary = True
+                self._changed()
 
     def choose(self, node: str) -> None:
         """Bind this unit of work to a replica, which is one it read before or known to hold all that those showed."""
@@ -183,24 +185,32 @@ class Footprint:
             self.node = None
             self._changed()
 
-    def settle(self, position: Position, count: int, now: float) -> None:
-        """Take the primary's position, asked for after `count` writes had ended: it holds all this unit saw."""
+    def settle(self, position: Position, count: int, now: float, reads: int | None = None) -> None:
+        """Take the primary's position, asked for after `count` writes had ended: it holds all this unit saw.
+
+        `reads` is how often the unit had read the primary when it was asked; what was read meanwhile it may not hold.
+        """
         with self._lock:
             same = self.written is not None and self.written.history == position.history
             self.written = self.written.merge(position) if self.written is not None and same else position
             self.settled = max(self.settled, count)
             self.written_at = now
             self.nodes, self.node, self.read_replica = frozenset(), None, False
-            self.dirty, self.read_primary = None, False  # not in_doubt: that arose while the primary was asked
+            self.dirty = None  # not in_doubt: that arose while the primary was asked
+            self._forget_reads(reads)
             self._changed()
 
-    def pin(self, until: float, count: int) -> None:
+    def pin(self, until: float, count: int, reads: int | None = None) -> None:
         """Pin to the primary until a Unix time, in seconds: the position of `count` ended writes cannot be told."""
         with self._lock:
             self.pinned_until = max(self.pinned_until, until)
             self.settled = max(self.settled, count)
-            self.dirty, self.read_primary = None, False
+            self.dirty = None
+            self._forget_reads(reads)
             self._changed()
+
+    def _forget_reads(self, reads: int | None) -> None:
+        self.read_primary = self.read_primary and reads is not None and reads != self.primary_reads
 
     def mark(self, history: History | None, *, tracked: bool) -> Mark:
         """Return what the next unit of work must know. A `tracked` session also reads monotonically."""

@@ -36,6 +36,11 @@ _ASKS = re.compile(
 _CHANGES_CONNECTION = re.compile(
     r"\b(?:set_config|setseed|found_rows|row_count)\s*\(|\bsql_calc_found_rows\b|:=", re.IGNORECASE
 )
+_UNDONE = re.compile(
+    _COMMENTS + r"(?:select|insert|update|delete|merge|replace|with|values|table|show|explain|describe|desc|savepoint"
+    r"|release|rollback\s+(?:work\s+|transaction\s+)?to|declare|fetch|move|close|set(?!.*\bautocommit\b))\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _CACHE = 4096
 
 
@@ -60,6 +65,15 @@ def relaxes_durability(sql: str) -> bool:
 def needs_primary(sql: str) -> bool:
     """Tell whether a standby must not get a statement: locks taken there lock nobody out."""
     return bool(_SIDE_EFFECTS.search(sql))
+
+
+@lru_cache(_CACHE)
+def rolls_back(sql: str) -> bool:
+    """Tell whether a rollback undoes a statement and all before it: not a COMMIT, nor MySQL's DDL, which implies one.
+
+    When in doubt, no: that costs one settle. Tables without transactions (MyISAM) look like any other.
+    """
+    return not is_several(sql) and bool(_UNDONE.match(sql))
 
 
 @lru_cache(_CACHE)

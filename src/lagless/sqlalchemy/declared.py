@@ -18,6 +18,8 @@ Replicas = Mapping[str, AnyEngine] | Sequence[AnyEngine]
 PRIMARY = "primary"
 """The primary's name among its cluster's nodes."""
 
+_ITS_OWN = "sqlalchemy.engine.create"
+"""Where a pool's way to connect is made, unless the application brings one."""
 _PLACE = frozenset({"host", "port", "unix_socket", "service"})
 _DIALECTS = {"postgresql": "postgresql", "mysql": "mysql_family", "mariadb": "mysql_family", "sqlite": "heartbeat"}
 """lagless's dialect by SQLAlchemy's; a `mysql://` URL may lead to MariaDB, and the answers tell."""
@@ -44,6 +46,13 @@ def checked(config: ClusterConfig, engines: Mapping[str, AnyEngine], *, asynchro
     plain = {node: _plain(f"{where}: {node}", engine, asynchronous=asynchronous) for node, engine in engines.items()}
     primary = plain[home]
     for node, engine in plain.items():
+        if _hides_how_it_connects(engine):
+            raise ConfigurationError(
+                f"{where}: {node} was made with `creator`, which hides how it connects from lagless's probes; "
+                "use a listener for do_connect instead"
+            )
+        if node != home and _is_serializable(engine):
+            raise ConfigurationError(f"{where}: {node} is SERIALIZABLE, which a standby refuses; use REPEATABLE READ")
         if _family(engine) != _family(primary):
             raise ConfigurationError(
                 f"{where}: {node} is {_family(engine)} and the primary is {_family(primary)}; "
@@ -67,6 +76,16 @@ def _plain(where: str, engine: object, *, asynchronous: bool) -> Engine:
     if asynchronous:
         raise ConfigurationError(f"{where} is a synchronous Engine; use lagless.sqlalchemy.sessionmaker()")
     return engine
+
+
+def _hides_how_it_connects(engine: Engine) -> bool:
+    made_by = getattr(getattr(engine.pool, "_creator_arg", None), "__module__", _ITS_OWN)
+    return made_by != _ITS_OWN
+
+
+def _is_serializable(engine: Engine) -> bool:
+    level = getattr(engine.dialect, "_on_connect_isolation_level", None)
+    return engine.dialect.name == "postgresql" and str(level).upper() == "SERIALIZABLE"
 
 
 def _family(engine: Engine) -> str:

@@ -60,6 +60,7 @@ class SessionFactory(orm.sessionmaker[S]):
     """SQLAlchemy's sessionmaker, with the cluster that its sessions are routed over."""
 
     engines: Engines
+    others: Sequence[Engines]
 
     @property
     def cluster(self) -> Cluster:
@@ -69,13 +70,14 @@ class SessionFactory(orm.sessionmaker[S]):
     @property
     def clusters(self) -> list[Cluster]:
         """This and those of `binds`."""
-        return [engines.cluster for engines in self.kw["routes"].values()]
+        return [engines.cluster for engines in (self.engines, *self.others)]
 
 
 class AsyncSessionFactory(ext.async_sessionmaker[A], Generic[A]):
     """SQLAlchemy's async_sessionmaker, with the cluster that its sessions are routed over."""
 
     engines: Engines
+    others: Sequence[Engines]
 
     @property
     def cluster(self) -> Cluster:
@@ -85,7 +87,7 @@ class AsyncSessionFactory(ext.async_sessionmaker[A], Generic[A]):
     @property
     def clusters(self) -> list[Cluster]:
         """This and those of `binds`."""
-        return [engines.cluster for engines in self.kw["routes"].values()]
+        return [engines.cluster for engines in (self.engines, *self.others)]
 
 
 def routed(*, primary: AnyEngine, replicas: Replicas, **options: Unpack[RoutedOptions]) -> Engines:
@@ -129,11 +131,11 @@ def sessionmaker(
     _refuse(primary, AsyncEngine, "sessionmaker() takes synchronous engines; use async_sessionmaker()")
     mine, others = _parted(options, class_)
     engines = routed(primary=primary, replicas=replicas, **mine)
-    homes, routes = _homes(engines, binds)
+    homes, known = _homes(engines, binds)
     factory: SessionFactory[Any] = SessionFactory(
-        bind=engines.home, class_=_mixed(class_), routes=routes, **homes, **others
+        bind=engines.home, class_=_mixed(class_), routes=_routes(known), **homes, **others
     )
-    factory.engines = engines
+    factory.engines, *factory.others = known
     return factory
 
 
@@ -153,12 +155,12 @@ def async_sessionmaker(
     _refuse(primary, Engine, "async_sessionmaker() takes AsyncEngines; use sessionmaker()")
     mine, others = _parted(options, class_)
     engines = routed(primary=primary, replicas=replicas, **mine)
-    homes, routes = _homes(engines, binds)
+    homes, known = _homes(engines, binds)
     synchronous = _mixed(sync_session_class or class_.sync_session_class)
     factory: AsyncSessionFactory[Any] = AsyncSessionFactory(
-        bind=primary, class_=class_, sync_session_class=synchronous, routes=routes, **homes, **others
+        bind=primary, class_=class_, sync_session_class=synchronous, routes=_routes(known), **homes, **others
     )
-    factory.engines = engines
+    factory.engines, *factory.others = known
     return factory
 
 
@@ -189,19 +191,23 @@ def _parted(options: Mapping[str, Any], class_: type) -> tuple[Any, dict[str, An
     return mine, others
 
 
-def _homes(engines: Engines, binds: Mapping[Any, Any] | None) -> tuple[dict[str, Any], dict[Engine, Engines]]:
-    """Return SQLAlchemy's `binds`, where there are any, and all clusters by their primary's engine."""
-    routes = {engines.home: engines}
+def _homes(engines: Engines, binds: Mapping[Any, Any] | None) -> tuple[dict[str, Any], list[Engines]]:
+    """Return SQLAlchemy's `binds`, where there are any, and all clusters, the session's own first."""
     if not binds:
-        return {}, routes
-    homes = {}
+        return {}, [engines]
+    known, homes = [engines], {}
     for entity, target in binds.items():
         found = getattr(target, "engines", target)
         if isinstance(found, Engines):
-            routes[found.home] = found
+            known += [] if found in known else [found]
             found = found.home
         homes[entity] = found
-    names = [each.name for each in routes.values()]
+    names = [each.name for each in known]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigurationError(f"binds: two clusters are called {', '.join(twice)}; give each a `name` of its own")
-    return {"binds": homes}, routes
+    return {"binds": homes}, known
+
+
+def _routes(known: Sequence[Engines]) -> dict[Engine, Engines]:
+    """Return the clusters by their primary's engine; those that are switched off are plain engines."""
+    return {engines.home: engines for engines in known if engines.cluster.monitor is not None}

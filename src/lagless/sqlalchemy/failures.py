@@ -11,7 +11,7 @@ _GONE = ("08", "57P")
 _CONFLICT = ("40001", "40P01")
 _READ_ONLY = "25006"
 _IN_RECOVERY = "0A000"
-_MYSQL_GONE = frozenset({1040, 1053, 1077, 1079, 2002, 2003, 2005, 2006, 2012, 2013, 2055, 4031})
+_MYSQL_GONE = frozenset({1053, 1077, 1079, 2006, 2012, 2013, 2055, 4031})
 _MYSQL_READ_ONLY = frozenset({1290, 1792, 1836})
 _SQLITE_GONE = ("SQLITE_CANTOPEN", "SQLITE_IOERR")
 
@@ -29,15 +29,27 @@ class Failure(Enum):
     """The statement's own fault, or this process's."""
 
 
-def judge(error: BaseException) -> Failure:
-    """Return what an error of a read on a replica means."""
-    if isinstance(error, OSError):  # asyncpg's failed connects, timeouts among them, are not wrapped
-        return Failure.LOST
+def judge(error: Exception, *, gone: bool, answers: bool) -> Failure:
+    """Return what the error of a statement on a replica means.
+
+    `gone` says that its connection is lost, `answers` that the node answered its last probe: a time limit of the
+    application's own that runs out there is no fault of the node.
+    """
     if not isinstance(error, DBAPIError):
-        return Failure.OTHER
+        return Failure.LOST if gone else Failure.OTHER
     if error.connection_invalidated:
-        return Failure.LOST
+        return Failure.OTHER if answers and _timed_out(error.orig) else Failure.LOST
     return _by_code(error)
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    """Tell whether a driver gave up waiting."""
+    seen = error
+    while seen is not None:
+        if isinstance(seen, TimeoutError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def _by_code(error: DBAPIError) -> Failure:
@@ -50,8 +62,7 @@ def _by_code(error: DBAPIError) -> Failure:
             return _by_state(state, str(error.orig))
         case int(number):
             return _by_number(number)
-    # Without any code the server had no chance to answer, if there was no statement for it yet.
-    return Failure.LOST if error.statement is None else Failure.OTHER
+    return Failure.OTHER
 
 
 def _by_state(state: str, message: str) -> Failure:
@@ -59,7 +70,7 @@ def _by_state(state: str, message: str) -> Failure:
         return Failure.LOST
     if state in _CONFLICT:
         return Failure.CONFLICT
-    refused = state == _READ_ONLY or (state == _IN_RECOVERY and "recovery" in message)
+    refused = state == _READ_ONLY or (state == _IN_RECOVERY and ("recovery" in message or "standby" in message))
     return Failure.REFUSED if refused else Failure.OTHER
 
 

@@ -8,26 +8,30 @@ engine's own events would do the same at several times the cost, because one lis
 from __future__ import annotations
 
 import functools
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, event
 
-from lagless.cluster import Cluster
+from lagless.cluster import Asker, Cluster
 from lagless.context import Frame, current
 from lagless.core.session import Footprint
 from lagless.core.topology import Role
-from lagless.dialects.statements import may_write, relaxes_durability
+from lagless.dialects.base import Row
+from lagless.dialects.statements import may_write, relaxes_durability, rolls_back
 from lagless.greeting import greet
 from lagless.inflight import Line
 from lagless.sqlalchemy import raw
-from lagless.sqlalchemy.engines import Engines
+from lagless.sqlalchemy.engines import Engines, ask_on
 from lagless.sqlalchemy.errors import ReadOnlyViolation
 from lagless.sqlalchemy.probes import let_ask, track
 from lagless.tracking import Writes, tracked_footprint
+
+INSIDE_REPLICA = "a write inside replica(); move it out of the block or open primary() around it"
 
 
 class Elsewhere(Exception):
@@ -45,39 +49,79 @@ class Elsewhere(Exception):
         self.why = why
 
 
+class Guard(Protocol):
+    """Lets one at a time use a connection."""
+
+    def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002 - as a lock has it
+        """Take it; False if it is taken, and that was not to be waited for."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+
+class Flag:
+    """A guard among the tasks of one event loop, whose drivers keep statements apart by themselves."""
+
+    __slots__ = ("_taken",)
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002 - as a lock has it
+        """Take it, whoever has it, unless that is to be respected."""
+        if self._taken and not blocking:
+            return False
+        self._taken = True
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        self._taken = False
+
+
+def _never() -> bool:
+    return False
+
+
 class Held:
     """What is known of one physical connection, kept in its `info`.
 
-    `was_promoted` tells what the connection itself knows of its server; `told` are the units of work whose writes the
-    last commit held, and how often each had read the primary when it was sent.
+    `guard` is taken while a statement runs; `was_promoted` tells what the connection itself knows of its server;
+    `running` tells whether the session that chose this replica can run a statement elsewhere; `stands` says that
+    something was done that no rollback undoes; `told` are the units of work whose writes the last commit held, and how
+    often each had read the primary when it was sent.
     """
 
     __slots__ = (
-        *(
-            "committing",
-            "counted",
-            "dead",
-            "greeted",
-            "is_new",
-            "line",
-            "routed",
-            "shown",
-            "streaming",
-            "system",
-            "told",
-        ),
-        *("was_promoted", "writes"),
+        *("committing", "counted", "dead", "greeted", "guard", "is_new", "line", "routed", "running", "shown"),
+        *("stands", "streaming", "system", "told", "was_promoted", "writes"),
     )
 
-    def __init__(self, line: Line | None, was_promoted: Callable[[], bool]) -> None:
+    def __init__(self, line: Line | None, guard: Guard, was_promoted: Callable[[], bool] = _never) -> None:
         self.writes = Writes()
         self.line = line
+        self.guard = guard
         self.was_promoted = was_promoted
+        self.running: Callable[[], bool] | None = None
         self.system: str | None = None
         self.told: dict[Footprint, int] = {}
         self.is_new = True
         self.greeted = self.dead = False
-        self.routed = self.shown = self.streaming = self.committing = self.counted = False
+        self.committing = self.counted = False
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Forget what belonged to a transaction."""
+        self.routed = self.shown = self.streaming = self.stands = False
+        self.running = None
+
+    def undone(self) -> None:
+        """Say that the transaction was rolled back. What stands all the same is settled like any write."""
+        if self.stands:
+            self.writes.committed()
+        else:
+            self.writes.cancelled()
+        self.stands = False
 
 
 def follow(engines: Engines) -> None:
@@ -91,6 +135,20 @@ def held_by(connection: Connection) -> Held:
     """Return what is known of the physical connection under a Connection."""
     follower: Follower = connection.dialect.lagless  # type: ignore[attr-defined]
     return follower.held(connection)
+
+
+def asker(engines: Engines, connection: Connection, held: Held) -> Asker:
+    """Return what asks the primary on a connection that a session holds open, unless that is busy: then on another."""
+
+    def ask(statement: str) -> tuple[Row | None, str | None]:
+        if held.streaming or not held.guard.acquire(blocking=False):
+            return engines.ask(statement)
+        try:
+            return ask_on(connection, statement)
+        finally:
+            held.guard.release()
+
+    return ask
 
 
 # -- what is put around a dialect's methods
@@ -126,14 +184,18 @@ def _statement(run: Callable[..., None]) -> Callable[..., None]:
     def followed(dialect: Any, cursor: Any, statement: str, *rest: Any) -> None:
         context, follower = rest[-1], dialect.lagless
         held = follower.before(statement, context)
+        if held is None:
+            return run(dialect, cursor, statement, *rest)
+        held.guard.acquire()
         try:
             run(dialect, cursor, statement, *rest)
         except BaseException as error:
-            follower.failed(
-                held, context, ends=held is not None and _ends(dialect, error, context.root_connection.connection)
-            )
+            follower.failed(held, context, ends=_ends(dialect, error, context.root_connection.connection))
             raise
+        finally:
+            held.guard.release()
         follower.after(held, context)
+        return None
 
     return followed
 
@@ -148,13 +210,16 @@ def _commit(run: Callable[..., None]) -> Callable[..., None]:
             return run(dialect, connection, *rest, **options)
         held.told = {footprint: footprint.primary_reads for footprint in held.writes.writers}
         held.committing = True
+        held.guard.acquire()
         try:
             run(dialect, connection, *rest, **options)
         except BaseException as error:
-            _ended_badly(held, in_doubt=_ends(dialect, error, _pooled(connection)))
+            _refused(held, in_doubt=_ends(dialect, error, _pooled(connection)))
             raise
         finally:
+            held.guard.release()
             held.committing = False
+        held.stands = False
         return held.writes.committed()
 
     return followed
@@ -164,25 +229,33 @@ def _rollback(run: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(run)
     def followed(dialect: Any, connection: Any, *rest: Any, **options: Any) -> None:
         held = _known(connection)
-        if held is not None and held.routed:
+        if held is None or held.committing:  # PostgreSQL rolls back after COMMIT PREPARED
+            return run(dialect, connection, *rest, **options)
+        if held.routed:
             return _leave_replica(held, dialect, connection, partial(run, dialect, connection, *rest, **options))
+        held.guard.acquire()
         try:
             return run(dialect, connection, *rest, **options)
         finally:
-            if held is not None and not held.committing:  # PostgreSQL rolls back after COMMIT PREPARED
-                held.writes.cancelled()
+            held.guard.release()
+            held.undone()
 
     return followed
 
 
 def _leave_replica(held: Held, dialect: Any, connection: Any, end: Callable[[], None]) -> None:
     """End a session's transaction on a replica: what was read is read, whether the server is still there or not."""
+    if held.line is not None:
+        held.line.busy = True  # a frozen server would hang this, too
     try:
         end()
     except Exception as error:
         if not _ends(dialect, error, _pooled(connection)):
             raise
         held.dead = True
+    finally:
+        if held.line is not None:
+            held.line.busy = False
 
 
 def _pooled(connection: Any) -> Any:
@@ -208,6 +281,7 @@ class Follower:
 
     def __init__(self, engine: Engine) -> None:
         self._served: tuple[tuple[weakref.ref[Engines], str], ...] = ()
+        self._guard: Callable[[], Guard] = Flag if engine.dialect.is_async else threading.RLock
         let_ask(engine)
         track(engine)
         event.listen(engine, "connect", self._connect)
@@ -246,8 +320,9 @@ class Follower:
     def _hold(self, record: Any) -> Held:
         was_promoted = raw.promotion_of(record.driver_connection)
         for cluster, node in self._places():
-            return Held(cluster.in_flight.open(node, partial(_fileno, weakref.ref(record))), was_promoted)
-        return Held(None, was_promoted)
+            line = cluster.in_flight.open(node, partial(_fileno, weakref.ref(record)))
+            return Held(line, self._guard(), was_promoted)
+        return Held(None, self._guard(), was_promoted)
 
     def _greet(self, held: Held, ask: Any) -> None:
         for cluster, node in self._places():
@@ -258,7 +333,7 @@ class Follower:
         """Return what is known of a connection; one that was made before anybody followed is probed now."""
         held: Held | None = connection.info.get(raw.KEY)
         if held is None:
-            held = Held(None, raw.promotion_of(connection.connection.driver_connection))
+            held = Held(None, self._guard(), raw.promotion_of(connection.connection.driver_connection))
             connection.info[raw.KEY] = held
         if not held.greeted:
             self._greet(held, partial(raw.ask, connection.connection.dbapi_connection))
@@ -267,9 +342,12 @@ class Follower:
     def _checkin(self, connection: Any, record: Any) -> None:
         held: Held | None = record.info.get(raw.KEY)
         if held is not None:
-            held.writes.cancelled()  # the pool rolled back what was left open
-            held.routed = held.shown = held.streaming = False
+            held.undone()  # the pool rolled back what was left open
+            held.let_go()
+            if held.line is not None:
+                held.line.busy = False
             if held.dead:
+                held.dead = False
                 record.invalidate(soft=True)
 
     # -- statements
@@ -291,17 +369,19 @@ class Follower:
                 continue
             cluster = engines.cluster
             if node != cluster.topology.primary:
-                _before_read(cluster, node, held, statement, context)
+                _before_read(cluster, node, frame, held, statement)
             elif frame is not None:
                 _before_write(cluster, frame, held, statement)
+        options = context.execution_options
+        if options.get("stream_results") or options.get("yield_per"):
+            held.streaming = True
         return held
 
-    def after(self, held: Held | None, context: Any) -> None:
+    def after(self, held: Held, context: Any) -> None:
         """Note what a statement that ran means for the unit of work."""
-        if held is None:
-            return
         if held.line is not None:
             held.line.busy = False
+        held.shown = held.shown or held.routed
         frame = current()
         if frame is None or frame.session is None:
             return
@@ -310,27 +390,26 @@ class Follower:
             if footprint is None:
                 continue
             if node != cluster.topology.primary:
-                footprint.read_replica = held.shown = True
+                footprint.read_replica = True
             elif not held.counted:
                 footprint.saw_primary()
         if held.counted and raw.autocommits(context.root_connection.connection.dbapi_connection):
             held.writes.committed()
 
-    def failed(self, held: Held | None, context: Any, *, ends: bool) -> None:
-        """Decide what a failure means for the writes of its connection; `ends` if that is gone."""
-        if held is None:
-            return
+    def failed(self, held: Held, context: Any, *, ends: bool) -> None:
+        """Decide what a failure means for a write that commits by itself; a transaction's come with its end.
+
+        One that failed may have committed a part: a procedure, for one. So it ends like any other.
+        """
         if held.line is not None:
             held.line.busy = False
         if held.counted and raw.autocommits(context.root_connection.connection.dbapi_connection):
-            _ended_badly(held, in_doubt=ends)
-        elif ends and not held.committing:
-            held.writes.cancelled()  # the server rolls back what was not committed
+            held.writes.committed(in_doubt=ends)
 
 
-def _before_read(cluster: Cluster, node: str, held: Held, statement: str, context: Any) -> None:
+def _before_read(cluster: Cluster, node: str, frame: Frame | None, held: Held, statement: str) -> None:
     """See that a statement on a replica is none of the primary's, and that the replica is what it was taken for."""
-    if held.routed:
+    if held.running is not None and held.running():
         if may_write(statement):
             raise Elsewhere(Elsewhere.Why.WRITES)
         if held.was_promoted() and cluster.topology.nodes[node].role is Role.REPLICA:
@@ -339,9 +418,8 @@ def _before_read(cluster: Cluster, node: str, held: Held, statement: str, contex
             raise Elsewhere(Elsewhere.Why.NOT_CHOSEN)
         if held.is_new and not _still_chosen(cluster, node, held):
             raise Elsewhere(Elsewhere.Why.NOT_CHOSEN)
-    options = context.execution_options
-    if options.get("stream_results") or options.get("yield_per"):
-        held.streaming = True
+    elif frame is not None and frame.scope is not None:
+        _refuse_in_replica_scope(cluster, frame, statement)
     if held.line is not None:
         held.line.busy = True
 
@@ -349,35 +427,37 @@ def _before_read(cluster: Cluster, node: str, held: Held, statement: str, contex
 def _before_write(cluster: Cluster, frame: Frame, held: Held, statement: str) -> None:
     """Count a statement on the primary that may write, before it is sent."""
     held.counted = False
-    scope = frame.scope.within(cluster.name) if frame.scope else None
-    if scope is not None and scope.replica_only and may_write(statement):
-        raise ReadOnlyViolation("a write inside replica(); move it out of the block or open primary() around it")
+    _refuse_in_replica_scope(cluster, frame, statement)
     footprint = tracked_footprint(cluster)
     if footprint is None:
         return
     footprint.relaxed = footprint.relaxed or relaxes_durability(statement)
     held.counted = may_write(statement)
+    held.stands = held.stands or not rolls_back(statement)
     if held.counted:
         held.writes.count(footprint)
 
 
+def _refuse_in_replica_scope(cluster: Cluster, frame: Frame, statement: str) -> None:
+    scope = frame.scope.within(cluster.name) if frame.scope else None
+    if scope is not None and scope.replica_only and may_write(statement):
+        raise ReadOnlyViolation(INSIDE_REPLICA)
+
+
 def _still_chosen(cluster: Cluster, node: str, held: Held) -> bool:
-    """Tell whether a read that chose this replica would choose it again, now that its new connection was probed."""
+    """Tell whether a read may still go to this replica, now that its new connection was probed."""
     held.is_new = False
-    frame = current()
-    footprint = frame.session.footprints.get(cluster.name) if frame and frame.session else None
-    if footprint is None or footprint.node != node:
-        return True  # named by hand
-    return cluster.read(frame).node == node
+    found = cluster.explain()
+    return found.node != cluster.topology.primary and node not in found.refused
 
 
-def _ended_badly(held: Held, *, in_doubt: bool) -> None:
+def _refused(held: Held, *, in_doubt: bool) -> None:
     """A commit failed: nobody knows whether it came through, or the server refused it and rolled back."""
     held.told = {}
     if in_doubt:
         held.writes.committed(in_doubt=True)
     else:
-        held.writes.cancelled()
+        held.undone()
 
 
 def _fileno(record: weakref.ref[Any]) -> int:

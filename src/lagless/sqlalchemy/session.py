@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Select, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
 from lagless.cluster import Cluster
 from lagless.context import Frame, current
 from lagless.core.selection import Reason
 from lagless.core.session import Footprint
+from lagless.core.session import Session as Unit
 from lagless.errors import LaglessError
 from lagless.events import Kind
 from lagless.settling import settle, settle_own
@@ -23,32 +23,19 @@ from lagless.sqlalchemy import raw
 from lagless.sqlalchemy.engines import Engines, ask_on
 from lagless.sqlalchemy.errors import ReadOnlyViolation, as_sqlalchemy
 from lagless.sqlalchemy.failures import Failure, judge
-from lagless.sqlalchemy.following import Elsewhere, Held, held_by
+from lagless.sqlalchemy.following import INSIDE_REPLICA, Elsewhere, Held, asker, held_by
 from lagless.sqlalchemy.reading import is_read
+from lagless.sqlalchemy.stays import Stay, Stays, let_go
 
 _ATTEMPTS = 8
 """How often a read is run again, with as many replicas failing one after the other."""
 _KEPT = 32
 """How many sessions of one unit of work are remembered before those that are gone are sorted out."""
 
-_INSIDE_REPLICA = "a write inside replica(); move it out of the block or open primary() around it"
 _AFTER_READ = (
     "a write after a replica was read in the same transaction, in strict mode: what was read may be old; "
     "open primary() before the first read"
 )
-
-
-class Stay:
-    """Where a running transaction is, in one cluster: the node of its connection, and whether that is the primary."""
-
-    __slots__ = ("connection", "held", "node", "on_primary", "reads_committed")
-
-    def __init__(self, node: str, connection: Connection, held: Held, *, on_primary: bool) -> None:
-        self.node = node
-        self.connection = connection
-        self.held = held
-        self.on_primary = on_primary
-        self.reads_committed = raw.isolation(connection) == "READ COMMITTED"
 
 
 class Kept(NamedTuple):
@@ -72,14 +59,26 @@ class RoutingSession(Session):
     def __init__(self, bind: Any = None, *, routes: Mapping[Engine, Engines] | None = None, **options: Any) -> None:
         super().__init__(bind=bind, **options)
         self.routes: Mapping[Engine, Engines] = routes or {}
-        self._sole = next(iter(self.routes.values())) if len(self.routes) == 1 and not options.get("binds") else None
-        self._stays: dict[Engines, Stay] = {}
+        sole = next(iter(self.routes.values())) if len(self.routes) == 1 and not options.get("binds") else None
+        self._sole = sole if sole is not None and bind in (None, sole.home) else None
+        self._stays = Stays()
         self._reading: tuple[Engines, str] | None = None
         self._referred: dict[Engines, bool] = {}  # and whether the text tells that it is a write
-        self._changing = 0
+        self._failed: set[tuple[Engines, str]] = set()
+        self._changing = self._running = 0
         self._kept: Kept | None = None
-        for engines in self.routes.values():
-            _introduce(self, engines)
+        self._unit: Unit | None = None
+        self.introduce()
+
+    def bind_mapper(self, *args: Any, **options: Any) -> None:
+        """Bind a model as Session does."""
+        self._sole = self._kept = None
+        super().bind_mapper(*args, **options)
+
+    def bind_table(self, *args: Any, **options: Any) -> None:
+        """Bind a table as Session does."""
+        self._sole = self._kept = None
+        super().bind_table(*args, **options)
 
     # -- where to
 
@@ -113,16 +112,23 @@ class RoutingSession(Session):
 
     def _bind_for_read(self, engines: Engines) -> Engine:
         held = current()
-        stay = self._stays.get(engines)
+        stay = self._stays.governing(engines)
         if stay is not None and stay.on_primary and not _only_replicas(held, engines.name):
             self._reading = None
             return engines.by_node[stay.node]
         node = _known(engines.cluster, held) or _choose(engines.cluster, held)
-        if engines in self._referred or (stay is not None and not stay.on_primary and stay.node != node):
-            node = self._primary(engines)  # one transaction reads one replica; where it must leave that, the primary
+        if engines in self._referred or (engines, node) in self._failed or self._left(engines, stay, node):
+            node = self._primary(engines)
         self._reading = None if node == engines.cluster.topology.primary else (engines, node)
         self._keep(engines, held, node)
         return engines.by_node[node]
+
+    @staticmethod
+    def _left(engines: Engines, stay: Stay | None, node: str) -> bool:
+        """Tell whether a transaction must leave the one replica that it reads: then it goes to the primary."""
+        if stay is None or stay.on_primary:
+            return False
+        return stay.node != node or stay.outdated(_footprint(engines.name))
 
     def _keep(self, engines: Engines, held: Frame | None, node: str) -> None:
         """Keep an answer that holds until the picture, the scope, the unit of work or the transaction changes."""
@@ -136,8 +142,8 @@ class RoutingSession(Session):
         if _only_replicas(current(), engines.name):
             if maybe_a_read:  # session.connection() inside replica(): the standby itself refuses what writes
                 return self._bind_for_read(engines)
-            raise ReadOnlyViolation(_INSIDE_REPLICA)
-        stay = self._stays.get(engines)
+            raise ReadOnlyViolation(INSIDE_REPLICA)
+        stay = self._stays.governing(engines)
         if stay is not None and not stay.on_primary and engines.strict and not maybe_a_read:
             raise ReadOnlyViolation(_AFTER_READ)
         self._reading = None
@@ -165,20 +171,46 @@ class RoutingSession(Session):
         """Execute and return values as Session does."""
         return self._routed(super().scalars, statement, args, options)
 
+    def connection(self, *args: Any, **options: Any) -> Connection:
+        """Return a connection as Session does; on the primary it counts as a write, because nobody sees what it does.
+
+        What runs on it is followed, but not what is done with the driver's own connection beneath: COPY, for one.
+        """
+        connection = super().connection(*args, **options)
+        engines, node = self._whose(connection.engine)
+        footprint = _footprint(engines.name) if engines is not None and engines.cluster.tracks else None
+        if footprint is not None and engines is not None and node == engines.cluster.topology.primary:
+            held_by(connection).writes.count(footprint)
+        return connection
+
     def _routed(self, run: Callable[..., Any], statement: Any, args: Any, options: Any) -> Any:
         if getattr(statement, "is_dml", False):
             return self._changed(run, statement, args, options)
+        self._reading = None
+        self._running += 1
         try:
             return run(statement, *args, **options)
-        except (DBAPIError, OSError, Elsewhere) as error:
+        except Exception as error:  # noqa: BLE001 - judged, and raised unless a replica's failure
             failure = error
-        for _ in range(_ATTEMPTS):
-            self._move_on(failure)
-            try:
-                return run(statement, *args, **options)
-            except (DBAPIError, OSError, Elsewhere) as error:
-                failure = error
-        raise failure
+        finally:
+            self._running -= 1
+        return self._run_again(failure, partial(run, statement, *args, **options))
+
+    def _run_again(self, failure: Exception, run: Callable[[], Any]) -> Any:
+        """Run a read again where it can be served: on each replica once at most, then on the primary."""
+        try:
+            for _ in range(_ATTEMPTS):
+                self._move_on(failure)
+                self._running += 1
+                try:
+                    return run()
+                except Exception as error:  # noqa: BLE001
+                    failure = error
+                finally:
+                    self._running -= 1
+            raise failure
+        finally:
+            self._failed.clear()
 
     def _changed(self, run: Callable[..., Any], statement: Any, args: Any, options: Any) -> Any:
         """Run what changes rows: what it looks up for itself is no read of its own. It is never run again."""
@@ -188,48 +220,49 @@ class RoutingSession(Session):
         finally:
             self._changing -= 1
 
-    def _move_on(self, error: BaseException) -> None:
+    def _move_on(self, error: Exception) -> None:
         """Leave the replica on which a read failed, so that it can run again; raise the error where it must not."""
         where, self._reading = self._reading, None
+        if where is None and isinstance(error, Elsewhere):
+            raise ReadOnlyViolation("a replica was named for what is the primary's business") from None
         if where is None or isinstance(error, LaglessError):
             raise error
         engines, node = where
-        kind = _kind(error)
-        if kind is Failure.OTHER or not self._may_leave(engines, kind):
+        stay = self._stays.on(engines, node)
+        kind = _kind(error, engines.cluster, node, stay)
+        if kind is Failure.OTHER or not self._may_leave(stay, kind):
             raise error
         if kind is Failure.REFUSED:
-            self._refer(engines, counted=isinstance(error, Elsewhere))
+            self._refer(engines, stay, counted=isinstance(error, Elsewhere))
         self._leave(engines, node)
         _tell(engines.cluster, node, kind, error)
 
-    def _may_leave(self, engines: Engines, kind: Failure) -> bool:
+    def _may_leave(self, stay: Stay | None, kind: Failure) -> bool:
         """Tell whether what the transaction has read so far allows it to go on elsewhere.
 
         A refused statement goes to the primary, as a write does. A lost replica is left by a transaction that has read
-        nothing, or that began by itself and whose statements have snapshots of their own.
+        nothing there, or that began by itself and whose statements have snapshots of their own.
         """
-        stay = self._stays.get(engines)
         if kind is Failure.REFUSED or stay is None or not stay.held.shown:
             return True
         root = self.get_transaction()
         return root is not None and root.origin is SessionTransactionOrigin.AUTOBEGIN and stay.reads_committed
 
-    def _refer(self, engines: Engines, *, counted: bool) -> None:
+    def _refer(self, engines: Engines, stay: Stay | None, *, counted: bool) -> None:
         """Send what a replica must not run to the primary, and the rest of the transaction with it."""
         if _only_replicas(current(), engines.name):
-            raise ReadOnlyViolation(_INSIDE_REPLICA)
-        stay = self._stays.get(engines)
+            raise ReadOnlyViolation(INSIDE_REPLICA)
         if engines.strict and stay is not None and stay.held.shown:
             raise ReadOnlyViolation(_AFTER_READ)
         self._referred[engines] = counted
-        self._kept = None
 
     def _leave(self, engines: Engines, node: str) -> None:
         """Let go of a replica, and of its part in the running transaction."""
         self._kept = None
-        stay = self._stays.pop(engines, None)
+        self._failed.add((engines, node))
+        stay = self._stays.drop(engines, node)
         if stay is not None:
-            _let_go(self, stay.connection)
+            let_go(self, stay.connection)
         footprint = _footprint(engines.name)
         if footprint is not None and footprint.node == node:
             footprint.abandon()
@@ -241,22 +274,21 @@ class RoutingSession(Session):
         engines, node = self._whose(connection.engine)
         if engines is None or node is None:
             return
-        before, held = self._stays.get(engines), held_by(connection)
-        on_primary = node == engines.cluster.topology.primary
-        if before is not None and on_primary and not before.on_primary and not before.held.streaming:
-            _let_go(self, before.connection)  # a dead replica must not break the commit of what is written now
+        self.introduce()
         self._kept = None
-        if before is None or on_primary:
-            self._stays[engines] = Stay(node, connection, held, on_primary=on_primary)
+        held, footprint = held_by(connection), _footprint(engines.name)
+        on_primary = node == engines.cluster.topology.primary
+        relieved = self._stays.add(engines, Stay(node, connection, held, footprint, on_primary=on_primary))
+        if relieved is not None and not relieved.held.streaming:
+            self._stays.drop(engines, relieved.node)
+            let_go(self, relieved.connection)  # what was read there is read; what is written now is not its business
         held.routed = not on_primary
-        if on_primary:
-            self._begun_on_primary(engines, connection, held)
+        held.running = (lambda: self._running > 0) if self._reading == (engines, node) else None
+        if on_primary and footprint is not None:
+            self._begun_on_primary(engines, connection, held, footprint)
 
-    def _begun_on_primary(self, engines: Engines, connection: Connection, held: Held) -> None:
-        footprint = _footprint(engines.name)
-        if footprint is None:
-            return
-        footprint.asker = partial(ask_on, connection)
+    def _begun_on_primary(self, engines: Engines, connection: Connection, held: Held, footprint: Footprint) -> None:
+        footprint.asker = asker(engines, connection, held)
         if self._referred.get(engines) is False:  # a standby refused to write, whatever the statement looks like
             held.writes.count(footprint)
 
@@ -268,8 +300,8 @@ class RoutingSession(Session):
 
     def captured(self) -> None:
         """Learn the positions of what was just committed: from the answer to the commit, or by one question."""
-        for engines, stay in self._stays.items():
-            if stay.on_primary and not stay.connection.closed:
+        for engines, stay in self._stays.on_primaries():
+            if not stay.gone:
                 own = raw.own_gtid(stay.connection)
                 told, stay.held.told = stay.held.told, {}
                 for footprint, reads in told.items():
@@ -284,16 +316,33 @@ class RoutingSession(Session):
 
     def ended(self) -> None:
         """Forget where the transaction was."""
-        for engines, stay in self._stays.items():
-            if stay.on_primary and (footprint := _footprint(engines.name)) is not None:
+        for engines, _ in self._stays.on_primaries():
+            if (footprint := _footprint(engines.name)) is not None:
                 footprint.asker = None
         self._stays.clear()
         self._referred.clear()
         self._kept = None
 
+    def introduce(self) -> None:
+        """Let the running unit of work know this session: it may hold changes when the unit ends."""
+        held = current()
+        if held is None or held.session is None or held.session is self._unit:
+            return
+        self._unit = held.session
+        for engines in self.routes.values():
+            footprint = held.session.of(engines.name)
+            if len(footprint.holders) >= _KEPT:
+                footprint.holders = [ref for ref in footprint.holders if ref() is not None]
+            footprint.holders.append(weakref.ref(self))
+
     def unsent(self) -> bool:
         """Tell whether objects are waiting to be written."""
         return bool(self.new or self.dirty or self.deleted)
+
+
+@event.listens_for(RoutingSession, "before_attach")
+def _attached(session: RoutingSession, instance: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature
+    session.introduce()
 
 
 @event.listens_for(RoutingSession, "after_begin")
@@ -349,41 +398,20 @@ def _only_replicas(held: Frame | None, cluster: str) -> bool:
     return scope is not None and scope.replica_only
 
 
-def _kind(error: BaseException) -> Failure:
+def _kind(error: Exception, cluster: Cluster, node: str, stay: Stay | None) -> Failure:
+    """Return what the failure of a read on a replica means; `stay` is None if it could not even connect."""
     if isinstance(error, Elsewhere):
         return Failure.REFUSED if error.why is Elsewhere.Why.WRITES else Failure.CONFLICT
-    return judge(error)
+    if stay is None:
+        mine = isinstance(error, SQLAlchemyError) and not isinstance(error, DBAPIError)  # its pool is exhausted
+        return Failure.OTHER if mine else Failure.LOST
+    return judge(error, gone=stay.gone, answers=cluster.topology.nodes[node].alive)
 
 
 def _tell(cluster: Cluster, node: str, kind: Failure, error: BaseException) -> None:
     if kind is Failure.LOST:
         cluster.failed(node, getattr(error, "orig", None) or error)
     cluster.emit(Kind.NEEDS_PRIMARY if kind is Failure.REFUSED else Kind.READ_MOVED, node)
-
-
-def _let_go(session: Session, connection: Connection) -> None:
-    """Take a replica's connection out of a session's transaction, which goes on without it.
-
-    SQLAlchemy has no word for this: a session commits on each connection that it began, also on one that is dead.
-    """
-    transaction = session.get_nested_transaction() or session.get_transaction()
-    while transaction is not None:
-        for key in (connection, connection.engine):
-            transaction._connections.pop(key, None)  # noqa: SLF001
-        transaction = transaction.parent
-    with contextlib.suppress(Exception):  # it may be as dead as its server
-        connection.close()
-
-
-def _introduce(session: RoutingSession, engines: Engines) -> None:
-    """Let the unit of work know its open sessions: they may hold changes when it ends."""
-    held = current()
-    if held is None or held.session is None:
-        return
-    footprint = held.session.of(engines.name)
-    if len(footprint.holders) >= _KEPT:
-        footprint.holders = [ref for ref in footprint.holders if ref() is not None]
-    footprint.holders.append(weakref.ref(session))
 
 
 def unsent(footprint: Footprint) -> bool:
