@@ -97,7 +97,6 @@ def failed(error: Exception, statement: str | None = "select 1", *, invalidated:
 @pytest.mark.parametrize(
     ("error", "means"),
     [
-        (failed(Driver("gone"), invalidated=True), Failure.LOST),
         (failed(Driver("shutting down", sqlstate="57P01")), Failure.LOST),
         (failed(Driver(2013, "Lost connection")), Failure.LOST),
         (failed(Driver("no file", sqlite_errorname="SQLITE_CANTOPEN")), Failure.LOST),
@@ -127,6 +126,7 @@ def test_what_a_failure_means(error: Exception, means: Failure) -> None:
 def test_whatever_takes_the_connection_with_it_is_a_loss() -> None:
     """asyncpg's errors are not all wrapped."""
     assert judge(ConnectionResetError(), gone=True, answers=True) is Failure.LOST
+    assert judge(failed(Driver("gone"), invalidated=True), gone=True, answers=True) is Failure.LOST
 
 
 @pytest.mark.parametrize(("answers", "means"), [(True, Failure.OTHER), (False, Failure.LOST)])

@@ -32,14 +32,13 @@ class Failure(Enum):
 def judge(error: Exception, *, gone: bool, answers: bool) -> Failure:
     """Return what the error of a statement on a replica means.
 
-    `gone` says that its connection is lost, `answers` that the node answered its last probe: a time limit of the
-    application's own that runs out there is no fault of the node.
+    `gone` says that it took its connection with it, `answers` that the node answered its last probe: a time limit of
+    the application's own that runs out there is no fault of the node.
     """
-    if not isinstance(error, DBAPIError):
-        return Failure.LOST if gone else Failure.OTHER
-    if error.connection_invalidated:
-        return Failure.OTHER if answers and _timed_out(error.orig) else Failure.LOST
-    return _by_code(error)
+    orig = error.orig if isinstance(error, DBAPIError) else error
+    if gone:
+        return Failure.OTHER if answers and _timed_out(orig) else Failure.LOST
+    return _by_code(error) if isinstance(error, DBAPIError) else Failure.OTHER
 
 
 def _timed_out(error: BaseException | None) -> bool:

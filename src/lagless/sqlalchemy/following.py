@@ -7,29 +7,28 @@ engine's own events would do the same at several times the cost, because one lis
 
 from __future__ import annotations
 
-import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
 from lagless.cluster import Asker, Cluster
 from lagless.context import Frame, current
-from lagless.core.session import Footprint
 from lagless.core.topology import Role
 from lagless.dialects.base import Row
 from lagless.dialects.statements import may_write, relaxes_durability, rolls_back
 from lagless.greeting import greet
-from lagless.inflight import Line
 from lagless.sqlalchemy import raw
 from lagless.sqlalchemy.engines import Engines, ask_on
 from lagless.sqlalchemy.errors import ReadOnlyViolation
-from lagless.sqlalchemy.probes import let_ask, track
-from lagless.tracking import Writes, tracked_footprint
+from lagless.sqlalchemy.held import Flag, Guard, Held
+from lagless.sqlalchemy.probes import bound_connecting, let_ask, track
+from lagless.sqlalchemy.wrapping import follow_dialect
+from lagless.tracking import tracked_footprint
 
 INSIDE_REPLICA = "a write inside replica(); move it out of the block or open primary() around it"
 
@@ -47,81 +46,6 @@ class Elsewhere(Exception):
 
     def __init__(self, why: Why) -> None:
         self.why = why
-
-
-class Guard(Protocol):
-    """Lets one at a time use a connection."""
-
-    def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002 - as a lock has it
-        """Take it; False if it is taken, and that was not to be waited for."""
-
-    def release(self) -> None:
-        """Give it back."""
-
-
-class Flag:
-    """A guard among the tasks of one event loop, whose drivers keep statements apart by themselves."""
-
-    __slots__ = ("_taken",)
-
-    def __init__(self) -> None:
-        self._taken = False
-
-    def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002 - as a lock has it
-        """Take it, whoever has it, unless that is to be respected."""
-        if self._taken and not blocking:
-            return False
-        self._taken = True
-        return True
-
-    def release(self) -> None:
-        """Give it back."""
-        self._taken = False
-
-
-def _never() -> bool:
-    return False
-
-
-class Held:
-    """What is known of one physical connection, kept in its `info`.
-
-    `guard` is taken while a statement runs; `was_promoted` tells what the connection itself knows of its server;
-    `running` tells whether the session that chose this replica can run a statement elsewhere; `stands` says that
-    something was done that no rollback undoes; `told` are the units of work whose writes the last commit held, and how
-    often each had read the primary when it was sent.
-    """
-
-    __slots__ = (
-        *("committing", "counted", "dead", "greeted", "guard", "is_new", "line", "routed", "running", "shown"),
-        *("stands", "streaming", "system", "told", "was_promoted", "writes"),
-    )
-
-    def __init__(self, line: Line | None, guard: Guard, was_promoted: Callable[[], bool] = _never) -> None:
-        self.writes = Writes()
-        self.line = line
-        self.guard = guard
-        self.was_promoted = was_promoted
-        self.running: Callable[[], bool] | None = None
-        self.system: str | None = None
-        self.told: dict[Footprint, int] = {}
-        self.is_new = True
-        self.greeted = self.dead = False
-        self.committing = self.counted = False
-        self.let_go()
-
-    def let_go(self) -> None:
-        """Forget what belonged to a transaction."""
-        self.routed = self.shown = self.streaming = self.stands = False
-        self.running = None
-
-    def undone(self) -> None:
-        """Say that the transaction was rolled back. What stands all the same is settled like any write."""
-        if self.stands:
-            self.writes.committed()
-        else:
-            self.writes.cancelled()
-        self.stands = False
 
 
 def follow(engines: Engines) -> None:
@@ -151,131 +75,6 @@ def asker(engines: Engines, connection: Connection, held: Held) -> Asker:
     return ask
 
 
-# -- what is put around a dialect's methods
-
-
-def _follow_dialect(dialect: Any, follower: Follower) -> None:
-    """Let the statements and the ends of transactions of a dialect pass by a follower."""
-    kind: Any = type(dialect)
-    dialect.lagless, dialect.__class__ = follower, _followed(kind)
-
-
-@functools.cache
-def _followed(base: Any) -> type:
-    """Return a dialect's class that is followed; of one base, because only such a one a dialect that exists can get."""
-    return type(
-        base.__name__,
-        (base,),
-        {
-            "supports_statement_cache": base.supports_statement_cache,  # SQLAlchemy wants each class to say it
-            "do_execute": _statement(base.do_execute),
-            "do_executemany": _statement(base.do_executemany),
-            "do_execute_no_params": _statement(base.do_execute_no_params),
-            "do_commit": _commit(base.do_commit),
-            "do_rollback": _rollback(base.do_rollback),
-            "do_commit_twophase": _commit(base.do_commit_twophase),
-            "do_rollback_twophase": _rollback(base.do_rollback_twophase),
-        },
-    )
-
-
-def _statement(run: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(run)
-    def followed(dialect: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        context, follower = rest[-1], dialect.lagless
-        held = follower.before(statement, context)
-        if held is None:
-            return run(dialect, cursor, statement, *rest)
-        held.guard.acquire()
-        try:
-            run(dialect, cursor, statement, *rest)
-        except BaseException as error:
-            follower.failed(held, context, ends=_ends(dialect, error, context.root_connection.connection))
-            raise
-        finally:
-            held.guard.release()
-        follower.after(held, context)
-        return None
-
-    return followed
-
-
-def _commit(run: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(run)
-    def followed(dialect: Any, connection: Any, *rest: Any, **options: Any) -> None:
-        held = _known(connection)
-        if held is not None and held.routed:
-            return _leave_replica(held, dialect, connection, partial(run, dialect, connection, *rest, **options))
-        if held is None or held.committing:  # two-phase commits may come by twice
-            return run(dialect, connection, *rest, **options)
-        held.told = {footprint: footprint.primary_reads for footprint in held.writes.writers}
-        held.committing = True
-        held.guard.acquire()
-        try:
-            run(dialect, connection, *rest, **options)
-        except BaseException as error:
-            _refused(held, in_doubt=_ends(dialect, error, _pooled(connection)))
-            raise
-        finally:
-            held.guard.release()
-            held.committing = False
-        held.stands = False
-        return held.writes.committed()
-
-    return followed
-
-
-def _rollback(run: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(run)
-    def followed(dialect: Any, connection: Any, *rest: Any, **options: Any) -> None:
-        held = _known(connection)
-        if held is None or held.committing:  # PostgreSQL rolls back after COMMIT PREPARED
-            return run(dialect, connection, *rest, **options)
-        if held.routed:
-            return _leave_replica(held, dialect, connection, partial(run, dialect, connection, *rest, **options))
-        held.guard.acquire()
-        try:
-            return run(dialect, connection, *rest, **options)
-        finally:
-            held.guard.release()
-            held.undone()
-
-    return followed
-
-
-def _leave_replica(held: Held, dialect: Any, connection: Any, end: Callable[[], None]) -> None:
-    """End a session's transaction on a replica: what was read is read, whether the server is still there or not."""
-    if held.line is not None:
-        held.line.busy = True  # a frozen server would hang this, too
-    try:
-        end()
-    except Exception as error:
-        if not _ends(dialect, error, _pooled(connection)):
-            raise
-        held.dead = True
-    finally:
-        if held.line is not None:
-            held.line.busy = False
-
-
-def _pooled(connection: Any) -> Any:
-    return connection.connection if isinstance(connection, Connection) else connection
-
-
-def _ends(dialect: Any, error: BaseException, connection: Any) -> bool:
-    """Tell whether a failure ended a connection, so that nobody knows what the server made of what it was sent."""
-    return not isinstance(error, dialect.loaded_dbapi.Error) or bool(dialect.is_disconnect(error, connection, None))
-
-
-def _known(connection: Any) -> Held | None:
-    """Return what is known of a pooled connection; None for the one on which SQLAlchemy asks its first questions."""
-    try:
-        held: Held | None = connection.info.get(raw.KEY)
-    except (AttributeError, NotImplementedError):
-        return None
-    return held
-
-
 class Follower:
     """What is done around an engine's statements, on behalf of the clusters in which it has a part: mostly one."""
 
@@ -283,10 +82,11 @@ class Follower:
         self._served: tuple[tuple[weakref.ref[Engines], str], ...] = ()
         self._guard: Callable[[], Guard] = Flag if engine.dialect.is_async else threading.RLock
         let_ask(engine)
+        bound_connecting(engine, self._is_replica)
         track(engine)
         event.listen(engine, "connect", self._connect)
         event.listen(engine, "checkin", self._checkin)
-        _follow_dialect(engine.dialect, self)
+        follow_dialect(engine.dialect, self)
 
     def serve(self, engines: Engines, node: str) -> None:
         """Follow for one more cluster; the newest of a name counts."""
@@ -297,6 +97,9 @@ class Follower:
         for ref, node in self._served:
             if (engines := ref()) is not None:
                 yield engines.cluster, node
+
+    def _is_replica(self) -> bool:
+        return any(node != cluster.config.primary.name for cluster, node in self._places())
 
     # -- connections
 
@@ -449,15 +252,6 @@ def _still_chosen(cluster: Cluster, node: str, held: Held) -> bool:
     held.is_new = False
     found = cluster.explain()
     return found.node != cluster.topology.primary and node not in found.refused
-
-
-def _refused(held: Held, *, in_doubt: bool) -> None:
-    """A commit failed: nobody knows whether it came through, or the server refused it and rolled back."""
-    held.told = {}
-    if in_doubt:
-        held.writes.committed(in_doubt=True)
-    else:
-        held.undone()
 
 
 def _fileno(record: weakref.ref[Any]) -> int:

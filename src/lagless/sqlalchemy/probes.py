@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import threading
@@ -20,6 +21,16 @@ Arguments = tuple[list[Any], dict[str, Any]]
 """A driver's connect() arguments, by position and by name."""
 
 _asked = threading.local()
+
+
+CONNECT_SECONDS = 3
+_TIMEOUTS = {
+    "asyncpg": "timeout",
+    **dict.fromkeys(
+        ("psycopg", "psycopg_async", "psycopg2", "pymysql", "mysqldb", "aiomysql", "asyncmy"), "connect_timeout"
+    ),
+}
+"""What drivers call the seconds that connecting may take."""
 
 
 class _Told(Exception):
@@ -53,6 +64,21 @@ def arguments_of(engine: Engine) -> Arguments:
 def _tell(dialect: object, record: object, args: list[Any], params: dict[str, Any]) -> None:  # noqa: ARG001
     if getattr(_asked, "now", False):
         raise _Told((list(args), dict(params)))
+
+
+def bound_connecting(engine: Engine, is_replica: Callable[[], bool]) -> None:
+    """Have connections to a replica fail within a few seconds, unless the application says how long they may take.
+
+    A frozen server takes a connection and never greets; drivers wait for minutes, or for ever.
+    """
+    name = _TIMEOUTS.get(engine.dialect.driver)
+    if name is None or "PGCONNECT_TIMEOUT" in os.environ:
+        return
+
+    @event.listens_for(engine, "do_connect")
+    def _connecting(dialect: object, record: object, args: list[Any], params: dict[str, Any]) -> None:  # noqa: ARG001
+        if is_replica():
+            params.setdefault(name, CONNECT_SECONDS)
 
 
 def track(engine: Engine) -> None:

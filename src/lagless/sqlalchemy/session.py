@@ -8,22 +8,21 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Select, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
 from lagless.cluster import Cluster
 from lagless.context import Frame, current
-from lagless.core.selection import Reason
 from lagless.core.session import Footprint
 from lagless.core.session import Session as Unit
 from lagless.errors import LaglessError
-from lagless.events import Kind
 from lagless.settling import settle, settle_own
 from lagless.sqlalchemy import raw
+from lagless.sqlalchemy.choosing import choose, footprint_in, kind_of, known, only_replicas, tell
 from lagless.sqlalchemy.engines import Engines, ask_on
 from lagless.sqlalchemy.errors import ReadOnlyViolation, as_sqlalchemy
-from lagless.sqlalchemy.failures import Failure, judge
-from lagless.sqlalchemy.following import INSIDE_REPLICA, Elsewhere, Held, asker, held_by
+from lagless.sqlalchemy.failures import Failure
+from lagless.sqlalchemy.following import INSIDE_REPLICA, Elsewhere, asker, held_by
+from lagless.sqlalchemy.held import Held
 from lagless.sqlalchemy.reading import is_read
 from lagless.sqlalchemy.stays import Stay, Stays, let_go
 
@@ -113,10 +112,10 @@ class RoutingSession(Session):
     def _bind_for_read(self, engines: Engines) -> Engine:
         held = current()
         stay = self._stays.governing(engines)
-        if stay is not None and stay.on_primary and not _only_replicas(held, engines.name):
+        if stay is not None and stay.on_primary and not only_replicas(held, engines.name):
             self._reading = None
             return engines.by_node[stay.node]
-        node = _known(engines.cluster, held) or _choose(engines.cluster, held)
+        node = known(engines.cluster, held) or choose(engines.cluster, held)
         if engines in self._referred or (engines, node) in self._failed or self._left(engines, stay, node):
             node = self._primary(engines)
         self._reading = None if node == engines.cluster.topology.primary else (engines, node)
@@ -128,7 +127,7 @@ class RoutingSession(Session):
         """Tell whether a transaction must leave the one replica that it reads: then it goes to the primary."""
         if stay is None or stay.on_primary:
             return False
-        return stay.node != node or stay.outdated(_footprint(engines.name))
+        return stay.node != node or stay.outdated(footprint_in(engines.name))
 
     def _keep(self, engines: Engines, held: Frame | None, node: str) -> None:
         """Keep an answer that holds until the picture, the scope, the unit of work or the transaction changes."""
@@ -139,7 +138,7 @@ class RoutingSession(Session):
 
     def _bind_for_write(self, engines: Engines, *, maybe_a_read: bool) -> Engine:
         """Return the primary's engine. Raises ReadOnlyViolation, PrimaryUnavailable."""
-        if _only_replicas(current(), engines.name):
+        if only_replicas(current(), engines.name):
             if maybe_a_read:  # session.connection() inside replica(): the standby itself refuses what writes
                 return self._bind_for_read(engines)
             raise ReadOnlyViolation(INSIDE_REPLICA)
@@ -178,7 +177,7 @@ class RoutingSession(Session):
         """
         connection = super().connection(*args, **options)
         engines, node = self._whose(connection.engine)
-        footprint = _footprint(engines.name) if engines is not None and engines.cluster.tracks else None
+        footprint = footprint_in(engines.name) if engines is not None and engines.cluster.tracks else None
         if footprint is not None and engines is not None and node == engines.cluster.topology.primary:
             held_by(connection).writes.count(footprint)
         return connection
@@ -229,13 +228,13 @@ class RoutingSession(Session):
             raise error
         engines, node = where
         stay = self._stays.on(engines, node)
-        kind = _kind(error, engines.cluster, node, stay)
+        kind = kind_of(error, engines.cluster, node, stay)
         if kind is Failure.OTHER or not self._may_leave(stay, kind):
             raise error
         if kind is Failure.REFUSED:
             self._refer(engines, stay, counted=isinstance(error, Elsewhere))
         self._leave(engines, node)
-        _tell(engines.cluster, node, kind, error)
+        tell(engines.cluster, node, kind, error)
 
     def _may_leave(self, stay: Stay | None, kind: Failure) -> bool:
         """Tell whether what the transaction has read so far allows it to go on elsewhere.
@@ -250,7 +249,7 @@ class RoutingSession(Session):
 
     def _refer(self, engines: Engines, stay: Stay | None, *, counted: bool) -> None:
         """Send what a replica must not run to the primary, and the rest of the transaction with it."""
-        if _only_replicas(current(), engines.name):
+        if only_replicas(current(), engines.name):
             raise ReadOnlyViolation(INSIDE_REPLICA)
         if engines.strict and stay is not None and stay.held.shown:
             raise ReadOnlyViolation(_AFTER_READ)
@@ -263,7 +262,7 @@ class RoutingSession(Session):
         stay = self._stays.drop(engines, node)
         if stay is not None:
             let_go(self, stay.connection)
-        footprint = _footprint(engines.name)
+        footprint = footprint_in(engines.name)
         if footprint is not None and footprint.node == node:
             footprint.abandon()
 
@@ -276,7 +275,7 @@ class RoutingSession(Session):
             return
         self.introduce()
         self._kept = None
-        held, footprint = held_by(connection), _footprint(engines.name)
+        held, footprint = held_by(connection), footprint_in(engines.name)
         on_primary = node == engines.cluster.topology.primary
         relieved = self._stays.add(engines, Stay(node, connection, held, footprint, on_primary=on_primary))
         if relieved is not None and not relieved.held.streaming:
@@ -317,7 +316,7 @@ class RoutingSession(Session):
     def ended(self) -> None:
         """Forget where the transaction was."""
         for engines, _ in self._stays.on_primaries():
-            if (footprint := _footprint(engines.name)) is not None:
+            if (footprint := footprint_in(engines.name)) is not None:
                 footprint.asker = None
         self._stays.clear()
         self._referred.clear()
@@ -360,58 +359,6 @@ def _committed(session: RoutingSession) -> None:
 def _ended(session: RoutingSession, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.ended()
-
-
-def _known(cluster: Cluster, held: Frame | None) -> str | None:
-    """Return this unit's earlier answer, if it still holds."""
-    footprint = held.session.footprints.get(cluster.name) if held and held.session else None
-    answer = footprint.cached if footprint is not None else None
-    if held is None or answer is None or answer[0] is not cluster.topology or answer[1] is not held.scope:
-        return None
-    return answer[2]
-
-
-def _choose(cluster: Cluster, held: Frame | None) -> str:
-    """Return the node for a read, and keep the answer as long as nothing changes."""
-    if cluster.veto is not None and cluster.veto(held) is not None:
-        return cluster.config.primary.name
-    footprint = held.session.of(cluster.name) if held and held.session else None
-    version, picture = footprint.version if footprint else 0, cluster.topology
-    try:
-        decision = cluster.read(held)
-    except LaglessError as error:
-        raise as_sqlalchemy(error) from None
-    if footprint is not None and held is not None and decision.reason is not Reason.BOUNDED:
-        footprint.remember(picture, held.scope, decision.node, version)
-    return decision.node
-
-
-def _footprint(cluster: str) -> Footprint | None:
-    """Return the running unit's footprint in a cluster."""
-    held = current()
-    return held.session.footprints.get(cluster) if held and held.session else None
-
-
-def _only_replicas(held: Frame | None, cluster: str) -> bool:
-    """Tell whether the running code is inside `replica()`."""
-    scope = held.scope.within(cluster) if held and held.scope else None
-    return scope is not None and scope.replica_only
-
-
-def _kind(error: Exception, cluster: Cluster, node: str, stay: Stay | None) -> Failure:
-    """Return what the failure of a read on a replica means; `stay` is None if it could not even connect."""
-    if isinstance(error, Elsewhere):
-        return Failure.REFUSED if error.why is Elsewhere.Why.WRITES else Failure.CONFLICT
-    if stay is None:
-        mine = isinstance(error, SQLAlchemyError) and not isinstance(error, DBAPIError)  # its pool is exhausted
-        return Failure.OTHER if mine else Failure.LOST
-    return judge(error, gone=stay.gone, answers=cluster.topology.nodes[node].alive)
-
-
-def _tell(cluster: Cluster, node: str, kind: Failure, error: BaseException) -> None:
-    if kind is Failure.LOST:
-        cluster.failed(node, getattr(error, "orig", None) or error)
-    cluster.emit(Kind.NEEDS_PRIMARY if kind is Failure.REFUSED else Kind.READ_MOVED, node)
 
 
 def unsent(footprint: Footprint) -> bool:

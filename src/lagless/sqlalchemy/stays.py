@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from lagless.core.session import Footprint
 from lagless.sqlalchemy import raw
 from lagless.sqlalchemy.engines import Engines
-from lagless.sqlalchemy.following import Held
+from lagless.sqlalchemy.held import Held
 
 _EACH_FOR_ITSELF = frozenset({"READ COMMITTED", "READ UNCOMMITTED", "AUTOCOMMIT"})
 """Isolation levels whose statements have snapshots of their own."""
