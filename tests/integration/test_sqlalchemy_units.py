@@ -332,6 +332,31 @@ def test_a_killed_replica_costs_no_error_under_load(world: World) -> None:
     assert world.play(scenario) == 100
 
 
+@pytest.mark.parametrize("notices", [False, True], ids=["the statement", "the monitor"])
+@pytest.mark.parametrize("how", ["repeatable read", "begin()"])
+@PSYCOPG
+def test_a_transaction_of_one_snapshot_is_not_moved(world: World, how: str, notices: bool) -> None:
+    """Its replica dies after it has shown rows: that is an error, whoever hears of it first."""
+    level = {"isolation_level": "REPEATABLE READ"} if how == "repeatable read" else {}
+
+    def scenario(db: Any) -> None:
+        if how == "begin()":
+            db.begin()
+        db.scalars(select(Note)).all()
+        used = next(node for node in world.servers.replicas if node.name == world.nodes[-1])
+        if not notices:
+            world.cluster.close()
+        used.kill()
+        if notices:
+            until(lambda: not world.cluster.topology.nodes[used.name].alive)
+        with pytest.raises(OperationalError):
+            db.scalars(select(Note)).all()
+        db.rollback()
+        assert notes(db) == 0
+
+    world.play(scenario, engine_options=level)
+
+
 @only("postgresql+psycopg", "postgresql+asyncpg async", "mysql+pymysql")
 def test_a_frozen_replica_is_cut_off(world: World) -> None:
     """A query that hangs on a frozen server runs elsewhere as soon as its probe was late."""

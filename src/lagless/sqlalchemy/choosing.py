@@ -63,6 +63,7 @@ def kind_of(error: Exception, cluster: Cluster, node: str, stay: Stay | None) ->
 
 
 def tell(cluster: Cluster, node: str, kind: Failure, error: BaseException) -> None:
+    """Report what happened to a read on a replica."""
     if kind is Failure.LOST:
         cluster.failed(node, getattr(error, "orig", None) or error)
     cluster.emit(Kind.NEEDS_PRIMARY if kind is Failure.REFUSED else Kind.READ_MOVED, node)

@@ -184,7 +184,8 @@ class Follower:
         """Note what a statement that ran means for the unit of work."""
         if held.line is not None:
             held.line.busy = False
-        held.shown = held.shown or held.routed
+        if held.shown is not None:
+            held.shown.rows = True
         frame = current()
         if frame is None or frame.session is None:
             return

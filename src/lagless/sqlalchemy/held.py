@@ -40,6 +40,15 @@ class Flag:
         self._taken = False
 
 
+class Shown:
+    """Whether a transaction has got rows from a replica; it outlives the connection, which may be lost."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self) -> None:
+        self.rows = False
+
+
 def _never() -> bool:
     return False
 
@@ -64,6 +73,7 @@ class Held:
         self.guard = guard
         self.was_promoted = was_promoted
         self.running: Callable[[], bool] | None = None
+        self.shown: Shown | None = None
         self.system: str | None = None
         self.told: dict[Footprint, int] = {}
         self.is_new = True
@@ -73,8 +83,8 @@ class Held:
 
     def let_go(self) -> None:
         """Forget what belonged to a transaction."""
-        self.routed = self.shown = self.streaming = self.stands = False
-        self.running = None
+        self.routed = self.streaming = self.stands = False
+        self.running = self.shown = None
 
     def undone(self) -> None:
         """Say that the transaction was rolled back. What stands all the same is settled like any write."""

@@ -116,18 +116,25 @@ class RoutingSession(Session):
             self._reading = None
             return engines.by_node[stay.node]
         node = known(engines.cluster, held) or choose(engines.cluster, held)
-        if engines in self._referred or (engines, node) in self._failed or self._left(engines, stay, node):
+        if engines in self._referred or (engines, node) in self._failed:
             node = self._primary(engines)
+        elif stay is not None and not stay.on_primary:
+            node = self._stay_or_leave(engines, stay, node)
         self._reading = None if node == engines.cluster.topology.primary else (engines, node)
         self._keep(engines, held, node)
         return engines.by_node[node]
 
-    @staticmethod
-    def _left(engines: Engines, stay: Stay | None, node: str) -> bool:
-        """Tell whether a transaction must leave the one replica that it reads: then it goes to the primary."""
-        if stay is None or stay.on_primary:
-            return False
-        return stay.node != node or stay.outdated(footprint_in(engines.name))
+    def _stay_or_leave(self, engines: Engines, stay: Stay, node: str) -> str:
+        """Return where a transaction that reads a replica goes on: there, or on the primary.
+
+        One that must not be moved, whose replica is gone, stays and fails: its rows would be of two snapshots.
+        """
+        if stay.outdated(footprint_in(engines.name)):
+            return self._primary(engines)
+        if stay.node == node:
+            return node
+        bound = not engines.cluster.topology.nodes[stay.node].alive and not self._is_movable(stay)
+        return stay.node if bound else self._primary(engines)
 
     def _keep(self, engines: Engines, held: Frame | None, node: str) -> None:
         """Keep an answer that holds until the picture, the scope, the unit of work or the transaction changes."""
@@ -242,16 +249,18 @@ class RoutingSession(Session):
         A refused statement goes to the primary, as a write does. A lost replica is left by a transaction that has read
         nothing there, or that began by itself and whose statements have snapshots of their own.
         """
-        if kind is Failure.REFUSED or stay is None or not stay.held.shown:
-            return True
+        return kind is Failure.REFUSED or stay is None or self._is_movable(stay)
+
+    def _is_movable(self, stay: Stay) -> bool:
         root = self.get_transaction()
-        return root is not None and root.origin is SessionTransactionOrigin.AUTOBEGIN and stay.reads_committed
+        by_itself = root is not None and root.origin is SessionTransactionOrigin.AUTOBEGIN
+        return not stay.has_shown or (by_itself and stay.reads_committed)
 
     def _refer(self, engines: Engines, stay: Stay | None, *, counted: bool) -> None:
         """Send what a replica must not run to the primary, and the rest of the transaction with it."""
         if only_replicas(current(), engines.name):
             raise ReadOnlyViolation(INSIDE_REPLICA)
-        if engines.strict and stay is not None and stay.held.shown:
+        if engines.strict and stay is not None and stay.has_shown:
             raise ReadOnlyViolation(_AFTER_READ)
         self._referred[engines] = counted
 

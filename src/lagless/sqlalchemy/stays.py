@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from lagless.core.session import Footprint
 from lagless.sqlalchemy import raw
 from lagless.sqlalchemy.engines import Engines
-from lagless.sqlalchemy.held import Held
+from lagless.sqlalchemy.held import Held, Shown
 
 _EACH_FOR_ITSELF = frozenset({"READ COMMITTED", "READ UNCOMMITTED", "AUTOCOMMIT"})
 """Isolation levels whose statements have snapshots of their own."""
@@ -19,7 +19,7 @@ _EACH_FOR_ITSELF = frozenset({"READ COMMITTED", "READ UNCOMMITTED", "AUTOCOMMIT"
 class Stay:
     """A connection that a transaction has begun: the node, and whether that was the primary."""
 
-    __slots__ = ("_footprint", "_written", "connection", "held", "node", "on_primary", "reads_committed")
+    __slots__ = ("_footprint", "_shown", "_written", "connection", "held", "node", "on_primary", "reads_committed")
 
     def __init__(
         self, node: str, connection: Connection, held: Held, footprint: Footprint | None, *, on_primary: bool
@@ -29,6 +29,7 @@ class Stay:
         self.held = held
         self.on_primary = on_primary
         self.reads_committed = raw.isolation(connection) in _EACH_FOR_ITSELF
+        self._shown = held.shown = held.shown or Shown()
         self._footprint = footprint
         self._written = footprint.written if footprint is not None else None
 
@@ -36,6 +37,11 @@ class Stay:
     def gone(self) -> bool:
         """Whether its connection is lost."""
         return self.connection.closed or self.connection.invalidated
+
+    @property
+    def has_shown(self) -> bool:
+        """Whether the transaction has got rows here."""
+        return self._shown.rows
 
     def outdated(self, footprint: Footprint | None) -> bool:
         """Tell whether its snapshot may lack what the session has written since (CORRECTNESS 14)."""
