@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,8 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lagless.cluster import Cluster
 from lagless.core.config import ClusterConfig
-from lagless.dialects.base import Row
-from lagless.drivers.dbapi import DbapiProbe, as_text
+from lagless.drivers.dbapi import DbapiProbe, ask
 from lagless.greeting import greet
 from lagless.monitor import Probe
 
@@ -59,21 +57,6 @@ def probe_connection(cluster: Cluster, node: str, connection: Any) -> None:
     identity = greet(cluster, node, partial(ask, connection))
     if identity is not None:
         _systems[connection] = identity.system
-
-
-def ask(connection: Any, statements: Sequence[str]) -> Row | None:
-    """Run statements through the driver's own cursor; return the last one's row as text.
-
-    They are lagless's own, not the application's to count or to log.
-    """
-    cursor, row = connection.cursor(), None
-    try:
-        for statement in statements:
-            cursor.execute(statement)
-            row = cursor.fetchone() if cursor.description else None
-    finally:
-        cursor.close()
-    return as_text(row) if row else None
 
 
 def system_of(connection: Any) -> str | None:

@@ -18,6 +18,7 @@ from lagless.cluster import Asker, Cluster
 from lagless.core.config import ClusterConfig, disjoint, parse_cluster
 from lagless.dialects.base import Row
 from lagless.django import connecting, vetoes
+from lagless.drivers.dbapi import ask as ask_plainly
 from lagless.edge import SWITCH, switched_off, use_signer
 from lagless.errors import ConfigurationError
 from lagless.middleware import fraction
@@ -176,7 +177,7 @@ def _asker(alias: str) -> Asker:
         if not wrapper.get_autocommit():
             raise RuntimeError("the transaction is still open")
         with wrapper.wrap_database_errors:
-            row = connecting.ask(wrapper.connection, [statement])
+            row = ask_plainly(wrapper.connection, [statement])
         return row, connecting.system_of(wrapper.connection)
 
     return ask

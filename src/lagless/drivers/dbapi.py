@@ -106,6 +106,17 @@ def first_row(connection: Any, statement: str) -> Row | None:
     return None if row is None else as_text(row)
 
 
+def ask(connection: Any, statements: Sequence[str]) -> Row | None:
+    """Run statements on a DB-API connection as it is; return the last one's first row as text, None if it has none.
+
+    They are lagless's own, not the application's to count or to log.
+    """
+    row = None
+    for statement in statements:
+        row = first_row(connection, statement)
+    return row
+
+
 def as_text(row: Sequence[object]) -> Row:
     """Return a driver's row with every value as text."""
     return [_text(value) for value in row]

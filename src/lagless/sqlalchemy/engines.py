@@ -14,6 +14,7 @@ from lagless.context import Frame
 from lagless.core.config import ClusterConfig
 from lagless.core.selection import Reason
 from lagless.dialects.base import Row
+from lagless.drivers.dbapi import ask
 from lagless.events import Listener
 from lagless.sqlalchemy import raw
 from lagless.sqlalchemy.declared import AnyEngine, checked, dialect_of
@@ -60,7 +61,7 @@ class Engines:
 
 def ask_on(connection: Connection, statement: str, *, idle: bool = False) -> tuple[Row | None, str | None]:
     """Ask on a Connection; return the row and the server's system id. `idle`: it is in no transaction."""
-    run = raw.ask_idle if idle or not connection.in_transaction() else raw.ask
+    run = raw.ask_idle if idle or not connection.in_transaction() else ask
     held = connection.info.get(raw.KEY)
     return run(connection.connection.dbapi_connection, [statement]), held.system if held else None
 

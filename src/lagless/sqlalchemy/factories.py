@@ -56,38 +56,29 @@ class RoutedOptions(TypedDict, total=False):
 _OPTIONS = frozenset(RoutedOptions.__annotations__)
 
 
-class SessionFactory(orm.sessionmaker[S]):
+class Clustered:
+    """What a factory has besides SQLAlchemy's own: the clusters that its sessions are routed over."""
+
+    engines: Engines
+    others: Sequence[Engines]
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster, to ask it to `explain()`, or to give it to a middleware."""
+        return self.engines.cluster
+
+    @property
+    def clusters(self) -> list[Cluster]:
+        """This and those of `binds`."""
+        return [engines.cluster for engines in (self.engines, *self.others)]
+
+
+class SessionFactory(Clustered, orm.sessionmaker[S]):
     """SQLAlchemy's sessionmaker, with the cluster that its sessions are routed over."""
 
-    engines: Engines
-    others: Sequence[Engines]
 
-    @property
-    def cluster(self) -> Cluster:
-        """The cluster, to ask it to `explain()`, or to give it to a middleware."""
-        return self.engines.cluster
-
-    @property
-    def clusters(self) -> list[Cluster]:
-        """This and those of `binds`."""
-        return [engines.cluster for engines in (self.engines, *self.others)]
-
-
-class AsyncSessionFactory(ext.async_sessionmaker[A], Generic[A]):
+class AsyncSessionFactory(Clustered, ext.async_sessionmaker[A], Generic[A]):
     """SQLAlchemy's async_sessionmaker, with the cluster that its sessions are routed over."""
-
-    engines: Engines
-    others: Sequence[Engines]
-
-    @property
-    def cluster(self) -> Cluster:
-        """The cluster, to ask it to `explain()`, or to give it to a middleware."""
-        return self.engines.cluster
-
-    @property
-    def clusters(self) -> list[Cluster]:
-        """This and those of `binds`."""
-        return [engines.cluster for engines in (self.engines, *self.others)]
 
 
 def routed(*, primary: AnyEngine, replicas: Replicas, **options: Unpack[RoutedOptions]) -> Engines:

@@ -21,6 +21,7 @@ from lagless.context import Frame, current
 from lagless.core.topology import Role
 from lagless.dialects.base import Row
 from lagless.dialects.statements import may_write, relaxes_durability, rolls_back
+from lagless.drivers.dbapi import ask
 from lagless.greeting import greet
 from lagless.sqlalchemy import raw
 from lagless.sqlalchemy.engines import Engines, ask_on
@@ -139,7 +140,7 @@ class Follower:
             held = Held(None, self._guard(), raw.promotion_of(connection.connection.driver_connection))
             connection.info[raw.KEY] = held
         if not held.greeted:
-            self._greet(held, partial(raw.ask, connection.connection.dbapi_connection))
+            self._greet(held, partial(ask, connection.connection.dbapi_connection))
         return held
 
     def _checkin(self, connection: Any, record: Any) -> None:

@@ -9,25 +9,10 @@ from sqlalchemy import Connection
 
 from lagless.dialects import session_track
 from lagless.dialects.base import Row
-from lagless.drivers.dbapi import as_text
+from lagless.drivers.dbapi import ask
 
 KEY = "lagless"
 """Where a physical connection keeps what is known of it, in its `info`."""
-
-
-def ask(connection: Any, statements: Sequence[str]) -> Row | None:
-    """Run statements on a DB-API connection as it is; return the last one's first row as text.
-
-    They are lagless's own, so they pass by SQLAlchemy's events, logs and counts.
-    """
-    cursor, row = connection.cursor(), None
-    try:
-        for statement in statements:
-            cursor.execute(statement)
-            row = cursor.fetchone() if cursor.description else None
-    finally:
-        cursor.close()
-    return as_text(row) if row else None
 
 
 def ask_idle(connection: Any, statements: Sequence[str]) -> Row | None:
