@@ -40,7 +40,7 @@ class Middleware(middleware.Middleware[App, Scope]):
         edge = self.edge()
         received = edge.receive(*_carried(scope))
         session = edge.begin(scope, received)
-        told: dict[str, int] = {}
+        told: dict[str, float] = {}
         started = False
 
         async def send_told(message: Message) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from lagless.carriers import UNCHANGED, Change, Cookies, Header, Received, answe
 from lagless.cluster import Cluster
 from lagless.context import Frame, Narrowing, current, frame
 from lagless.core.consistency import Level
-from lagless.core.session import Session
+from lagless.core.session import Footprint, Session
 from lagless.edge import begin, cluster_of, in_doubt, open_token
 from lagless.errors import LaglessError
 from lagless.events import Kind
@@ -119,12 +120,20 @@ def _bound(cluster: Cluster, session: Session) -> bool:
 # -- after the token left
 
 
-def begun_writes(session: Session) -> dict[str, int]:
-    """Return how many writes have begun in each cluster: taken when a token is made, to tell what comes after it."""
-    return {name: footprint.begun for name, footprint in tuple(session.footprints.items())}
+def begun_writes(session: Session) -> dict[str, float]:
+    """Return how many writes have begun in each cluster: taken when a token is made, to tell what comes after it.
+
+    Where changes are still to be sent, the token says so, and none of them is news.
+    """
+    return {name: _begun(session, name, footprint) for name, footprint in tuple(session.footprints.items())}
 
 
-def report_late_writes(session: Session, told: Mapping[str, int]) -> None:
+def _begun(session: Session, name: str, footprint: Footprint) -> float:
+    cluster = cluster_of(session, name)
+    return math.inf if cluster is not None and cluster.unsent(footprint) else footprint.begun
+
+
+def report_late_writes(session: Session, told: Mapping[str, float]) -> None:
     """Say that a write came after the token left: in a streamed body, or in what runs behind the response."""
     for name, footprint in tuple(session.footprints.items()):
         cluster = cluster_of(session, name)

@@ -33,7 +33,7 @@ class Middleware(middleware.Middleware[WSGIApplication, WSGIEnvironment]):
         edge = self.edge()
         received = edge.receive(environ.get(_HEADER), cookie_tokens(environ.get("HTTP_COOKIE", "")))
         session = edge.begin(environ, received)
-        told: dict[str, int] = {}
+        told: dict[str, float] = {}
         started = False
 
         def start(status: str, headers: list[Header], exc_info: ErrorInfo | None = None) -> Write:

@@ -349,6 +349,23 @@ def test_a_write_in_flight_is_in_doubt(cluster: Cluster) -> None:
     assert cluster.counts.events[Kind.LATE_WRITE] == 0
 
 
+def test_a_write_that_was_still_to_be_sent_is_no_news(cluster: Cluster) -> None:
+    """The token says that something was left; that it is sent late is not told again."""
+    browser = Browser()
+    cluster.unsent = lambda _: True
+
+    async def reads() -> None:
+        unit()
+
+    async def writes() -> None:
+        unit().begin_write()
+        unit().end_write()
+
+    serve(within(cluster, app(reads, after=writes)), browser=browser)
+    assert browser.marks()[PRIMARY].dirty == history()
+    assert cluster.counts.events[Kind.LATE_WRITE] == 0
+
+
 def test_a_write_that_was_rolled_back_late_is_not_told(cluster: Cluster) -> None:
     """Nothing was written."""
 

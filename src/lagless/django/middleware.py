@@ -153,12 +153,12 @@ def _token_cookies(request: HttpRequest) -> dict[str, str]:
     return {name: cookies[name] for name in cookies if name.startswith(COOKIE_PREFIX)}
 
 
-def _bound(chunks: Iterable[bytes], session: Session, told: dict[str, int]) -> Iterator[bytes]:
+def _bound(chunks: Iterable[bytes], session: Session, told: dict[str, float]) -> Iterator[bytes]:
     yield from stepwise(chunks, Frame(session))
     report_late_writes(session, told)
 
 
-async def _abound(chunks: AsyncIterator[bytes], session: Session, told: dict[str, int]) -> AsyncIterator[bytes]:
+async def _abound(chunks: AsyncIterator[bytes], session: Session, told: dict[str, float]) -> AsyncIterator[bytes]:
     iterator, bound = aiter(chunks), Frame(session)
     while True:
         held = frame.set(bound)
