@@ -298,12 +298,30 @@ def test_a_core_transaction_that_is_rolled_back_is_forgotten(world: World) -> No
     assert world.stage(act) == 0
 
 
+@only("mysql+pymysql")
+def test_a_savepoint_makes_no_snapshot_newer(world: World) -> None:
+    """Under REPEATABLE READ an own write of another session sends the next read to the primary, savepoint or not."""
+
+    def act(factory: Any) -> tuple[int, str]:
+        with lagless.session(), factory() as reader, factory() as writer:
+            notes_before = reader.scalar(select(func.count()).select_from(Note))
+            add(writer)
+            world.catch_up()
+            until(lambda: world.cluster.explain().node in REPLICAS)
+            with reader.begin_nested():
+                seen = reader.scalar(select(func.count()).select_from(Note))
+            return seen - notes_before, world.nodes[-1]
+
+    assert world.stage(act) == (1, "primary")
+
+
 @PSYCOPG
 def test_two_phase_sessions_stay_on_the_primary(world: World) -> None:
     """A standby refuses PREPARE; the commit of what was prepared is settled."""
 
     def scenario(db: Any) -> int:
-        db.scalars(select(Note)).all()
+        with lagless.replica():
+            db.scalars(select(Note)).all()
         world.pause()
         add(db)
         return notes(db)

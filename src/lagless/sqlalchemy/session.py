@@ -105,9 +105,10 @@ class RoutingSession(Session):
             if engines is None:
                 self._reading = None
                 return home
-        if clause is None or self._flushing or self._changing or self.twophase or not is_read(clause):
-            return self._bind_for_write(engines, maybe_a_read=clause is None and not self._flushing)
-        return self._bind_for_read(engines)
+        asks = clause is not None and not self._flushing and not self._changing and is_read(clause)
+        if asks and not self.twophase:
+            return self._bind_for_read(engines)
+        return self._bind_for_write(engines, writes=not asks and (clause is not None or self._flushing))
 
     def _bind_for_read(self, engines: Engines) -> Engine:
         held = current()
@@ -143,14 +144,14 @@ class RoutingSession(Session):
         if footprint is not None and answer is not None and engines is self._sole and answer[2] == node:
             self._kept = Kept(held, footprint, answer, engines.cluster, engines.by_node[node], self._reading)
 
-    def _bind_for_write(self, engines: Engines, *, maybe_a_read: bool) -> Engine:
-        """Return the primary's engine. Raises ReadOnlyViolation, PrimaryUnavailable."""
-        if only_replicas(current(), engines.name):
-            if maybe_a_read:  # session.connection() inside replica(): the standby itself refuses what writes
-                return self._bind_for_read(engines)
+    def _bind_for_write(self, engines: Engines, *, writes: bool) -> Engine:
+        """Return the primary's engine; `writes` if it is surely for a write. Raises ReadOnlyViolation."""
+        inside, stay = only_replicas(current(), engines.name), self._stays.governing(engines)
+        if inside and writes:
             raise ReadOnlyViolation(INSIDE_REPLICA)
-        stay = self._stays.governing(engines)
-        if stay is not None and not stay.on_primary and engines.strict and not maybe_a_read:
+        if inside and not self.twophase:  # session.connection(): the standby itself refuses what writes
+            return self._bind_for_read(engines)
+        if writes and engines.strict and stay is not None and not stay.on_primary:
             raise ReadOnlyViolation(_AFTER_READ)
         self._reading = None
         return engines.by_node[stay.node if stay is not None and stay.on_primary else self._primary(engines)]
@@ -283,6 +284,9 @@ class RoutingSession(Session):
         if engines is None or node is None:
             return
         self.introduce()
+        before = self._stays.on(engines, node)
+        if before is not None and before.connection is connection:
+            return  # a savepoint
         self._kept = None
         held, footprint = held_by(connection), footprint_in(engines.name)
         on_primary = node == engines.cluster.topology.primary
