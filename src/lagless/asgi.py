@@ -9,7 +9,7 @@ from lagless import middleware
 from lagless.carriers import COOKIE_PREFIX, HEADER, Change, Header, Received, cookie_tokens
 from lagless.context import frame
 from lagless.core.session import Session
-from lagless.edge import settle_off_loop
+from lagless.edge import learn_from_outer, settle_off_loop, tell_outer
 from lagless.web import Edge, begun_writes, holds, may_have_body, report_late_writes
 
 Scope = MutableMapping[str, Any]
@@ -53,11 +53,13 @@ class Middleware(middleware.Middleware[App, Scope]):
                 started = True
             await send(message)
 
+        learn_from_outer(session)
         held = frame.set(edge.frame(session, scope["method"]))
         try:
             await self.app(scope, receive, send_told)
         finally:
             frame.reset(held)
+            tell_outer(session)
             if started:
                 report_late_writes(session, told)
 

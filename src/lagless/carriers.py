@@ -105,13 +105,14 @@ def _varying(headers: list[Header]) -> list[Header]:
     return [*rest, ("Vary", ", ".join([*filter(None, values), "Cookie"]))]
 
 
-def change(received: Received, marks: Sequence[Mark], signer: Signer, now: float) -> Change:
+def change(received: Received, marks: Sequence[Mark], signer: Signer, now: float, *, doubts: bool = False) -> Change:
     """Return what the response says after a unit of work whose outcome is `marks`. `now` is Unix time, seconds.
 
-    Nothing, if nothing changed. Only names that this request brought are deleted: what another response set meanwhile
-    stays (CORRECTNESS 10).
+    Nothing, if nothing changed. `doubts` says that this unit added a doubt: one that looks like the one received is
+    another, about other writes, and what resolves the first must not delete it. Only names that this request brought
+    are deleted: what another response set meanwhile stays (CORRECTNESS 10).
     """
-    same = _by_cluster(marks) == _by_cluster(received.marks)
+    same = not doubts and _by_cluster(marks) == _by_cluster(received.marks)
     if same and len(received.tokens) <= MAX_COOKIES and not _aging(received, signer, now):
         return UNCHANGED
     token = signer.seal(marks)

@@ -20,6 +20,8 @@ from lagless.token import Opened, Signer, merge
 
 SECRET = "LAGLESS_SECRET"  # noqa: S105 - the variable's name
 SWITCH = "LAGLESS_ENABLED"
+OPEN_SECONDS = 1.0
+"""How long a unit of work may go on after its token was sent, until a primary that is asked need not know all of it."""
 _OFF = frozenset({"0", "false", "no", "off"})
 _default: Signer | None = None
 
@@ -94,13 +96,19 @@ def cluster_of(session: Session, name: str) -> Cluster | None:
 
 
 def needs_settling(session: Session) -> list[Cluster]:
-    """Return the clusters whose primary must be asked before this unit of work ends: none if it only read replicas."""
+    """Return the clusters whose primary must be asked before this unit of work ends: none if it only read replicas.
+
+    Nor one where changes are still to be sent: its token will be a doubt whatever the primary says now.
+    """
     found = []
     for name, footprint in tuple(session.footprints.items()):  # a thread of the unit may still add one
         cluster = cluster_of(session, name)
         if cluster is None or not cluster.tracks:
             continue
-        if footprint.unsettled or footprint.dirty or (footprint.read_primary and session.tracked(footprint)):
+        open_questions = footprint.unsettled or footprint.dirty
+        if (open_questions or (footprint.read_primary and session.tracked(footprint))) and not cluster.unsent(
+            footprint
+        ):
             found.append(cluster)
     return found
 
@@ -141,12 +149,22 @@ def in_doubt(session: Session, clusters: Iterable[Cluster]) -> tuple[Mark, ...]:
     marks = {mark.cluster: mark for mark in outcome(session)}
     for cluster in clusters:
         if cluster.tracks:
-            doubt = Mark(cluster=cluster.name, dirty=cluster.topology.history or History(""))
+            until = time.time() + OPEN_SECONDS
+            doubt = Mark(cluster=cluster.name, dirty=cluster.topology.history or History(""), pinned_until=until)
             marks[cluster.name] = marks.get(cluster.name, doubt).merge(doubt)
     return tuple(marks.values())
 
 
-def _tell_outer(inner: Session) -> None:
+def learn_from_outer(inner: Session) -> None:
+    """A session inside another one knows what that wrote and saw: a sub-application, a job that runs eagerly."""
+    held = current()
+    if held is None or held.session is None:
+        return
+    for mark in outcome(held.session):
+        inner.of(mark.cluster).absorb(mark)
+
+
+def tell_outer(inner: Session) -> None:
     """What a session inside another one wrote and saw belongs to both: a job that runs eagerly inside a request."""
     held = current()
     if held is None or held.session is None:
@@ -174,6 +192,7 @@ class session:  # noqa: N801 - reads as the statement it is: with session(token)
         signer = default_signer()
         opened = open_token(self._token, signer, living_clusters()) if self._token else None
         self._session = begin([opened] if opened else [], signer, key=self._key)
+        learn_from_outer(self._session)
         held = current()
         frame.set(Frame(self._session, held.scope if held else None, held))
         return self._session
@@ -184,7 +203,7 @@ class session:  # noqa: N801 - reads as the statement it is: with session(token)
         self._leave()
         if self._session:
             settle(self._session)
-            _tell_outer(self._session)
+            tell_outer(self._session)
 
     async def __aenter__(self) -> Session:
         return self.__enter__()
@@ -195,7 +214,7 @@ class session:  # noqa: N801 - reads as the statement it is: with session(token)
         self._leave()
         if self._session:
             await settle_off_loop(self._session)
-            _tell_outer(self._session)
+            tell_outer(self._session)
 
     @staticmethod
     def _leave() -> None:

@@ -97,11 +97,16 @@ class Monitor:
             self._wake([s.name for s in self._replicas()])
 
     def wanted_since(self) -> float | None:
-        """Return since when the oldest position that nobody covers has been wanted."""
-        states = self._replicas()
+        """Return since when the oldest position that nobody covers has been wanted.
+
+        What the primary itself, asked since, does not hold is lost: no replica will ever have it.
+        """
+        states, primary = self._replicas(), self._primary()
         with self._lock:
             self._wanted = [
-                (since, p) for since, p in self._wanted if not any(s.position and s.position.covers(p) for s in states)
+                (since, p)
+                for since, p in self._wanted
+                if not any(s.position and s.position.covers(p) for s in states) and not _lacks(primary, since, p)
             ]
             return self._wanted[0][0] if self._wanted else None
 
@@ -131,6 +136,10 @@ class Monitor:
     def _replicas(self) -> Sequence[NodeState]:
         cluster = self._cluster()
         return cluster.topology.replicas if cluster else ()
+
+    def _primary(self) -> NodeState | None:
+        cluster = self._cluster()
+        return cluster.topology.primary_state if cluster else None
 
     def _wake(self, nodes: Sequence[str], *, now: bool = False) -> None:
         for name in nodes:
@@ -341,6 +350,13 @@ class Watch(threading.Thread):
         probe.close()
         if cluster := self._cluster():
             cluster.report(Observation(node=self._node, sent=time.monotonic(), error="connection ended"))
+
+
+def _lacks(primary: NodeState | None, since: float, position: Position) -> bool:
+    """Tell whether the primary, asked after `since`, stands before a position."""
+    if primary is None or primary.horizon is None or primary.sent <= since:
+        return False
+    return not primary.horizon.covers(position)
 
 
 def _readable(fds: Sequence[int], timeout: float | None) -> set[int]:

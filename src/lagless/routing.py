@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from lagless.cluster import Cluster
 
 
+_NEWS = (Reason.ZOMBIE, Reason.NEWS)
+"""Reasons that tell of a promotion of which nobody has heard yet."""
+
+
 def read(cluster: Cluster, frame: Frame | None) -> Decision:
     """Return where a read of this frame goes, and bind the unit of work to the replica chosen."""
     scope = frame.scope.within(cluster.name) if frame and frame.scope else None
@@ -78,14 +82,14 @@ def _settled_choice(cluster: Cluster, footprint: Footprint, wanted: Terms) -> Ch
         return choice
     for _ in pauses(patience, sleep):
         choice = decide(cluster.topology, footprint, wanted, time.monotonic(), time.time())
-        if choice.candidates or choice.reason not in (*FALLBACKS, Reason.ZOMBIE):
+        if choice.candidates or choice.reason not in (*FALLBACKS, *_NEWS):
             break
     return choice
 
 
 def _patience(cluster: Cluster, reason: Reason) -> float:
     """Return for how many seconds a replica is worth waiting for: not at all while the quickest lags more."""
-    if reason is Reason.ZOMBIE:
+    if reason in _NEWS:
         return cluster.config.probe_timeout
     if reason not in FALLBACKS:
         return 0.0
@@ -97,7 +101,7 @@ def _look_for(cluster: Cluster, footprint: Footprint, reason: Reason) -> None:
     """Ask the monitor for what would have changed this decision."""
     if cluster.monitor is None:
         return
-    if reason is Reason.ZOMBIE or reason is Reason.NONE_HEALTHY:
+    if reason in _NEWS or reason is Reason.NONE_HEALTHY:
         cluster.monitor.hurry()
     elif reason is Reason.LEAVING and cluster.topology.primary:
         cluster.monitor.hurry(cluster.topology.primary)

@@ -34,6 +34,8 @@ def settle(cluster: Cluster, footprint: Footprint, ask: Asker | None = None) -> 
         position, end = (cluster.dialect.read_capture(row, m, system, cluster.config.generation) for m in (mode, _END))
     except Exception as error:  # noqa: BLE001 - any failure leaves the write in doubt; the token says so
         cluster.emit(Kind.SETTLE_FAILED, cluster.topology.primary, type(error).__name__)
+        if cluster.monitor:
+            cluster.monitor.hurry()  # it may be no primary any more
         return False
     if not _plausible(cluster, footprint, end):
         return False
@@ -45,7 +47,7 @@ def settle(cluster: Cluster, footprint: Footprint, ask: Asker | None = None) -> 
     if footprint.dirty is not None and footprint.dirty.system and footprint.dirty != position.history:
         cluster.emit(Kind.WRITE_MAYBE_LOST, cluster.topology.primary, "the history changed while a write was in doubt")
     answered = time.monotonic()
-    footprint.settle(position, count, answered, reads)
+    footprint.settle(position, count, answered, reads, time.time())
     cluster.emit(Kind.SETTLED)
     cluster.learned(position, sent, answered)
     return True
@@ -59,7 +61,7 @@ def settle_own(cluster: Cluster, footprint: Footprint, own: Position | None, rea
     """
     count = footprint.begun
     alone = count - footprint.settled == 1 and not footprint.in_flight and footprint.primary_reads == reads
-    if own is None or not alone or footprint.dirty or footprint.in_doubt or not _in_order(cluster, footprint):
+    if own is None or not alone or footprint.dirty or footprint.in_doubt or not _in_order(cluster, footprint, own):
         return False
     footprint.settle(own, count, time.monotonic(), reads)
     cluster.emit(Kind.SETTLED)
@@ -68,14 +70,15 @@ def settle_own(cluster: Cluster, footprint: Footprint, own: Position | None, rea
     return True
 
 
-def _in_order(cluster: Cluster, footprint: Footprint) -> bool:
+def _in_order(cluster: Cluster, footprint: Footprint, own: Position) -> bool:
     """Tell whether the primary's log has one order, and holds what the session brought along."""
     state = cluster.topology.primary_state
     end = state.horizon if state is not None else None
     if end is None or any(s.blind for s in cluster.topology.replicas):
         return False
-    one_order = not isinstance(end, MariaGtids) or len({domain for domain, _ in end.by_source}) == 1
-    return one_order and (footprint.written is None or end.covers(footprint.written))
+    if isinstance(own, MariaGtids) and not (isinstance(end, MariaGtids) and len(end.domains | own.domains) == 1):
+        return False
+    return footprint.written is None or end.covers(footprint.written)
 
 
 def _plausible(cluster: Cluster, footprint: Footprint, end: Position | None) -> bool:

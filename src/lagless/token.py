@@ -7,6 +7,7 @@ import functools
 import hashlib
 import hmac
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ MAX_BYTES = 2048
 SKEW = 60.0
 """Seconds by which another machine's clock may be ahead."""
 SIGNATURE_BYTES = 16
+NONCE = 4
+"""Random characters in a token that carries a doubt."""
 REMEMBERED = 1024
 """Tokens whose signature is not worked out again: a browser sends the same one with each request."""
 MAX_GTIDS = 64
@@ -34,6 +37,10 @@ _SYSTEMS = {_GTID_SET: MYSQL, _MARIA_GTIDS: MARIADB}
 """Letters whose history goes without saying, unless somebody raised its generation."""
 _UUID_CHARACTERS = 22
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def _any() -> int:
+    return secrets.randbelow(36**NONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,12 @@ class Signer:
     """
 
     def __init__(
-        self, keys: Sequence[str | bytes], *, max_age: float = 3600.0, clock: Callable[[], float] = time.time
+        self,
+        keys: Sequence[str | bytes],
+        *,
+        max_age: float = 3600.0,
+        clock: Callable[[], float] = time.time,
+        nonce: Callable[[], int] = _any,
     ) -> None:
         secrets = [k.encode() if isinstance(k, str) else k for k in keys]
         if not secrets or not all(secrets):
@@ -59,15 +71,27 @@ class Signer:
         # A key of our own, so that no other use of the same secret can make or read a token.
         self._keys = [hashlib.sha256(b"lagless.token" + secret).digest() for secret in secrets]
         self._clock = clock
+        self._nonce = nonce
         self.max_age = max_age
         self._verified = functools.lru_cache(REMEMBERED)(self._verify)
 
     def seal(self, marks: Iterable[Mark]) -> str:
         """Return the token for `marks`; "" if there is nothing to carry."""
-        parts = [_write(mark) for mark in sorted(marks, key=lambda m: m.cluster) if not mark.empty]
+        marks = sorted(marks, key=lambda m: m.cluster)
+        parts = [_write(mark) for mark in marks if not mark.empty]
         if not parts:
             return ""
-        body = "~".join((VERSION, _base36(int(self._clock())), *parts))
+        issued = _base36(int(self._clock()))
+        if any(mark.dirty is not None for mark in marks):
+            # A doubt is an event: two of one second are two, and need a cookie's name each (CORRECTNESS 10).
+            issued = f"{issued}.{_base36(self._nonce())}"
+        token = self._sealed(issued, parts)
+        if len(token) > MAX_BYTES:  # it would not be opened: a doubt about each cluster is shorter
+            token = self._sealed(issued, [_write(_doubt(mark)) for mark in marks if not mark.empty])
+        return token
+
+    def _sealed(self, issued: str, parts: Iterable[str]) -> str:
+        body = "~".join((VERSION, issued, *parts))
         return f"{body}~{_sign(self._keys[0], body)}"
 
     def open(self, token: str) -> Opened | None:
@@ -88,7 +112,7 @@ class Signer:
         if version != VERSION:
             return None
         issued, *parts = rest.split("~")
-        return Opened(tuple(_read(part) for part in parts), float(int(issued, 36)))
+        return Opened(tuple(_read(part) for part in parts), float(int(issued.partition(".")[0], 36)))
 
 
 def merge(opened: Iterable[Opened]) -> tuple[Mark, ...]:
@@ -98,6 +122,12 @@ def merge(opened: Iterable[Opened]) -> tuple[Mark, ...]:
         for mark in each.marks:
             union[mark.cluster] = union[mark.cluster].merge(mark) if mark.cluster in union else mark
     return tuple(union.values())
+
+
+def _doubt(mark: Mark) -> Mark:
+    """Return the least that a mark must say: ask the primary first."""
+    history = mark.written.history if mark.written is not None else mark.dirty
+    return Mark(cluster=mark.cluster, dirty=History(history.system if history else ""))
 
 
 def _write(mark: Mark) -> str:

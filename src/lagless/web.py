@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import AnyStr, Generic, TypeVar
 
 from lagless.carriers import UNCHANGED, Change, Cookies, Header, Received, answered, change, split_header
@@ -18,12 +18,14 @@ from lagless.core.session import Footprint, Session
 from lagless.edge import begin, cluster_of, in_doubt, open_token
 from lagless.errors import LaglessError
 from lagless.events import Kind
-from lagless.token import Signer
+from lagless.token import Opened, Signer
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+MAX_TOKENS = 32
+"""How many tokens of a request are opened: each costs a signature."""
 _NOTHING = Received({})
 _PRIMARY = Narrowing(level=Level.STRONG, max_lag=None, replica_only=False, clusters=None, outer=None)
 
@@ -49,12 +51,17 @@ class Edge(Generic[R]):
     # -- in
 
     def receive(self, header: str | None, cookies: Mapping[str, str]) -> Received:
-        """Open a request's tokens: those of the header if it has one, else those of its cookies, by name."""
+        """Open a request's tokens, those of its header and of its cookies, by name; answer by where they came."""
         if header is None and not cookies:
             return _NOTHING
-        sent = cookies if header is None else {str(i): token for i, token in enumerate(split_header(header))}
-        found = {name: open_token(token, self.signer, self.clusters.values()) for name, token in sent.items()}
-        return Received({name: opened for name, opened in found.items() if opened}, by_header=header is not None)
+        sent = {str(i): token for i, token in enumerate(split_header(header))} if header is not None else {}
+        by_header = self._opened(sent)
+        return Received({**self._opened(cookies), **by_header}, by_header=bool(by_header) or not cookies)
+
+    def _opened(self, sent: Mapping[str, str]) -> dict[str, Opened]:
+        clusters = self.clusters.values()
+        found = {name: open_token(token, self.signer, clusters) for name, token in islice(sent.items(), MAX_TOKENS)}
+        return {name: opened for name, opened in found.items() if opened}
 
     def begin(self, request: R, received: Received) -> Session:
         """Return the Session of a request that begins now."""
@@ -87,8 +94,12 @@ class Edge(Generic[R]):
         """Return what a response must say. Settle first; `open_ended` if its body is still to be produced."""
         if not (session.footprints or received.tokens or open_ended):
             return UNCHANGED
-        marks = in_doubt(session, self._doubts(session, method, open_ended=open_ended))
-        return change(received, marks, self.signer, time.time()) if marks or received.tokens else UNCHANGED
+        doubts = self._doubts(session, method, open_ended=open_ended)
+        marks = in_doubt(session, doubts)
+        if not marks and not received.tokens:
+            return UNCHANGED
+        added = bool(doubts) or any(each.unsettled or each.in_doubt for each in session.footprints.values())
+        return change(received, marks, self.signer, time.time(), doubts=added)
 
     def answered(self, headers: Iterable[Header], told: Change, *, secure: bool) -> list[Header]:
         """Return a response's headers, followed by those that say what is `told`."""
@@ -102,9 +113,9 @@ class Edge(Generic[R]):
 
 
 def _unsent(cluster: Cluster, session: Session) -> bool:
-    """Tell whether the adapter holds changes that this unit has not sent yet."""
+    """Tell whether this unit has writes that are open, or changes that the adapter has not sent yet."""
     footprint = session.footprints.get(cluster.name)
-    return footprint is not None and cluster.unsent(footprint)
+    return footprint is not None and (footprint.in_flight > 0 or cluster.unsent(footprint))
 
 
 def _bound(cluster: Cluster, session: Session) -> bool:

@@ -10,7 +10,7 @@ from lagless import middleware
 from lagless.carriers import HEADER, Header, Received, cookie_tokens
 from lagless.context import Frame, frame
 from lagless.core.session import Session
-from lagless.edge import settle
+from lagless.edge import learn_from_outer, settle, tell_outer
 from lagless.web import Edge, begun_writes, holds, may_have_body, report_late_writes, stepwise
 
 ErrorInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -49,12 +49,14 @@ class Middleware(middleware.Middleware[WSGIApplication, WSGIEnvironment]):
             if started:
                 report_late_writes(session, told)
 
+        learn_from_outer(session)
         bound = edge.frame(session, environ["REQUEST_METHOD"])
         held = frame.set(bound)
         try:
             chunks = self.app(environ, start)
         finally:
             frame.reset(held)
+            tell_outer(session)
         if _runs_nothing(chunks, environ):
             over()
             return chunks

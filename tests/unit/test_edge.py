@@ -16,6 +16,7 @@ from lagless.core.position import History
 from lagless.core.session import Footprint, Mark, Session
 from lagless.dialects.base import Row
 from lagless.edge import (
+    OPEN_SECONDS,
     begin,
     default_signer,
     in_doubt,
@@ -137,12 +138,12 @@ def test_refused_tokens_are_counted(cluster: Cluster, signer: Signer) -> None:
 
 
 def test_sessions_nest(cluster: Cluster) -> None:
-    """A job inside a job is a unit of its own."""
+    """A job inside a job is a unit of its own, which knows what the outer one wrote."""
     with session() as outer:
         write(outer)
         with session() as inner:
-            assert cluster.route().reason is Reason.SESSION
-        assert inner.token() == ""
+            assert cluster.route().reason is Reason.DIRTY
+        assert inner.token() != ""
         assert cluster.route().reason is Reason.UNSETTLED
     assert current() is None
 
@@ -240,7 +241,9 @@ def test_a_unit_that_goes_on_after_its_token_is_in_doubt(cluster: Cluster, signe
 def test_a_unit_that_touched_nothing_may_still_write_later(signer: Signer) -> None:
     """Even before the primary was heard."""
     unheard = Cluster("unheard", primary=Node("u"))
-    assert in_doubt(begin([], signer), [unheard]) == (Mark(cluster="unheard", dirty=History("")),)
+    (mark,) = in_doubt(begin([], signer), [unheard])
+    assert (mark.cluster, mark.dirty) == ("unheard", History(""))
+    assert 0 < mark.pinned_until - time.time() <= OPEN_SECONDS
 
 
 def test_the_default_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_a_primary_without_a_binary_log_is_blind() -> None:
     """The time pin."""
     seen = read(changed(PRIMARY_ROW, log_bin="0", last="", state=None), Role.PRIMARY)
     assert (seen.position, seen.horizon, seen.unproven) == (None, None, False)
-    assert DIALECT.read_capture(["0", "", None, ""], AUTO, None, 0) is None
+    assert DIALECT.read_capture(["0", "", None, "", "0"], AUTO, None, 0) is None
 
 
 @pytest.mark.parametrize("value", ["1", "ON", "READ_ONLY_NO_LOCK"])
@@ -149,10 +149,16 @@ def test_a_row_that_is_no_answer_is_an_error(row: Row | None) -> None:
 
 def test_a_capture_is_the_last_gtid_of_each_domain() -> None:
     """A fresh copy never sees GTIDs of servers that are long gone; the log's end names them all."""
-    row = ["1", "0-2-12", "0-1-9,0-2-12", ""]
+    row = ["1", "0-2-12", "0-1-9,0-2-12", "", "0"]
     assert DIALECT.read_capture(row, AUTO, None, 3) == gtids("0-2-12")
     assert DIALECT.read_capture(row, END, None, 3) == gtids("0-1-9,0-2-12")
     assert DIALECT.read_capture(None, AUTO, None, 3) is None
+
+
+def test_a_server_that_takes_no_writes_is_no_primary_any_more() -> None:
+    """A switchover that nobody has heard of: what it holds is not what a session may trust."""
+    with pytest.raises(ValueError, match="takes no writes"):
+        DIALECT.read_capture(["1", "0-2-12", "0-2-12", "", "1"], AUTO, None, 3)
 
 
 def test_an_own_gtid_is_a_position() -> None:

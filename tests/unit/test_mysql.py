@@ -99,7 +99,7 @@ def test_a_replica_does_not_count_what_it_is_applying() -> None:
 
 def test_owned_tags_are_told_from_the_thread_before_them() -> None:
     """The server writes them without anything between."""
-    captured = DIALECT.read_capture([OWNED_TAGGED, "", "ON", "1"], AUTO, None, 3)
+    captured = DIALECT.read_capture([OWNED_TAGGED, "", "ON", "1", "0"], AUTO, None, 3)
     assert captured == gtids("3e11fa47-71ca-11e1-9e33-c80aa9429562:7-8:tag_a:9")
 
 
@@ -110,13 +110,13 @@ def test_without_gtids_a_node_is_blind(mode: str, role: Role) -> None:
     seen = read(changed(REPLICA_ROW, mode=mode, read_only="0", super_read_only="0"), role)
     assert seen.position is None
     assert not seen.unproven
-    assert DIALECT.read_capture(["", f"{SOURCE}:1-9", mode, "1"], AUTO, None, 0) is None
+    assert DIALECT.read_capture(["", f"{SOURCE}:1-9", mode, "1", "0"], AUTO, None, 0) is None
 
 
 def test_a_primary_without_a_binary_log_is_blind() -> None:
     """Its transactions are given no GTIDs; a replica's keep theirs."""
     assert read(changed(PRIMARY_ROW, log_bin="0"), Role.PRIMARY).position is None
-    assert DIALECT.read_capture(["", f"{SOURCE}:1-9", "ON", "0"], AUTO, None, 0) is None
+    assert DIALECT.read_capture(["", f"{SOURCE}:1-9", "ON", "0", "0"], AUTO, None, 0) is None
     assert read(changed(REPLICA_ROW, log_bin="0")).position == gtids(f"{SOURCE}:1-9")
 
 
@@ -160,10 +160,16 @@ def test_a_row_that_is_no_answer_is_an_error(row: Row | None) -> None:
 
 def test_a_capture_is_all_that_can_have_been_seen() -> None:
     """The same for a position and for the log's end; the system goes without saying."""
-    row = [OWNED, f"{SOURCE}:1-325", "ON", "1"]
+    row = [OWNED, f"{SOURCE}:1-325", "ON", "1", "0"]
     for mode in (AUTO, END):
         assert DIALECT.read_capture(row, mode, None, 3) == gtids(f"{SOURCE}:1-328")
     assert DIALECT.read_capture(None, AUTO, None, 3) is None
+
+
+def test_a_server_that_takes_no_writes_is_no_primary_any_more() -> None:
+    """A switchover that nobody has heard of."""
+    with pytest.raises(ValueError, match="takes no writes"):
+        DIALECT.read_capture(["", f"{SOURCE}:1-9", "ON", "1", "1"], AUTO, None, 3)
 
 
 def test_an_own_gtid_is_a_position() -> None:

@@ -63,9 +63,9 @@ def test_each_servers_answer_is_read_as_its_own() -> None:
     mariadb = DIALECT.read_probe(["mariadb", *MARIADB_ROW], HEARD)
     assert isinstance(mysql.position, GtidSet)
     assert isinstance(mariadb.position, MariaGtids)
-    captured = DIALECT.read_capture(["mysql", *MYSQL_ROW[:4]], CaptureMode.AUTO, None, 0)
+    captured = DIALECT.read_capture(["mysql", *MYSQL_ROW[:4], "0"], CaptureMode.AUTO, None, 0)
     assert captured == GtidSet.parse(History(MYSQL), f"{UUID}:1-9")
-    captured = DIALECT.read_capture(["mariadb", "1", "0-1-9", "0-1-9", ""], CaptureMode.AUTO, None, 0)
+    captured = DIALECT.read_capture(["mariadb", "1", "0-1-9", "0-1-9", "", "0"], CaptureMode.AUTO, None, 0)
     assert captured == MariaGtids.parse(History(MARIADB), "0-1-9")
     assert DIALECT.read_capture(None, CaptureMode.AUTO, None, 0) is None
 

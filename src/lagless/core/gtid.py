@@ -56,6 +56,10 @@ class Gtids(Generic[Key, Held]):
                 return False
         return True
 
+    def knows(self, other: Position) -> bool:
+        """Tell whether something is held of every source of `other`, however little."""
+        return isinstance(other, Gtids) and other.by_source.keys() <= self.by_source.keys()
+
     def merge(self, other: Self) -> Self:
         """Return what either holds; ValueError if they are of different histories."""
         if type(other) is not type(self) or other.history != self.history:
@@ -143,6 +147,11 @@ class MariaGtids(Gtids[Stream, int]):
     def text(self) -> str:
         """Return the server's notation: domain, server, sequence number."""
         return ",".join(f"{domain}-{server}-{last}" for (domain, server), last in self.parts)
+
+    @property
+    def domains(self) -> frozenset[int]:
+        """The domains, each of which has an order of its own."""
+        return frozenset(domain for domain, _ in self.by_source)
 
     def lacks(self, other: MariaGtids) -> int:
         """Return by how many sequence numbers this is behind, all domains together.

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from lagless.core.consistency import Level
+from lagless.core.gtid import Gtids
 from lagless.core.position import Position
 from lagless.core.session import Footprint
 from lagless.core.topology import NodeState, Role, Topology, behind
@@ -34,6 +35,7 @@ class Reason(StrEnum):
     UNKNOWN_HISTORY = "token of another history"
     WENT_BACK = "the primary is behind the token"
     ZOMBIE = "the primary is on an older timeline than the token"
+    NEWS = "token of a server that the primary does not know"
     SESSION = "replica covers the session"
     AFFINITY = "same replica as before"
     EVENTUAL = "any healthy replica"
@@ -142,9 +144,12 @@ def _history_doubt(topology: Topology, footprint: Footprint) -> Reason | None:
     if written.history != topology.history:
         return Reason.ZOMBIE if written.history.descends_from(topology.history) else Reason.UNKNOWN_HISTORY
     state = topology.primary_state
-    if state is not None and state.horizon is not None and state.sent > max(footprint.began, footprint.written_at):
+    if state is None or state.horizon is None:
+        return None
+    if state.sent > max(footprint.began, footprint.written_at):
         return None if state.horizon.covers(written) else Reason.WENT_BACK
-    return None
+    # GTIDs have no timeline, but name who wrote: a server of which the primary knew nothing may have succeeded it.
+    return Reason.NEWS if isinstance(state.horizon, Gtids) and not state.horizon.knows(written) else None
 
 
 def _leave(topology: Topology, footprint: Footprint, choice: Choice) -> Choice:

@@ -185,10 +185,13 @@ class Footprint:
             self.node = None
             self._changed()
 
-    def settle(self, position: Position, count: int, now: float, reads: int | None = None) -> None:
+    def settle(
+        self, position: Position, count: int, now: float, reads: int | None = None, wall: float = math.inf
+    ) -> None:
         """Take the primary's position, asked for after `count` writes had ended: it holds all this unit saw.
 
         `reads` is how often the unit had read the primary when it was asked; what was read meanwhile it may not hold.
+        A doubt with a pin is about a unit of work that may still write: it stays until the pin ends, at `wall` time.
         """
         with self._lock:
             same = self.written is not None and self.written.history == position.history
@@ -196,7 +199,7 @@ class Footprint:
             self.settled = max(self.settled, count)
             self.written_at = now
             self.nodes, self.node, self.read_replica = frozenset(), None, False
-            self.dirty = None  # not in_doubt: that arose while the primary was asked
+            self.dirty = self.dirty if self.pinned_until > wall else None  # not in_doubt: that arose meanwhile
             self._forget_reads(reads)
             self._changed()
 

@@ -51,6 +51,12 @@ def is_on(value: str | None) -> bool:
     return value is not None and value.lower() not in {"", "0", "off", "no", "false"}
 
 
+def refuse_demoted(read_only: str) -> None:
+    """Raise ValueError for the position of a server that takes no writes: it was the primary, and is none any more."""
+    if is_on(read_only):
+        raise ValueError("it takes no writes")
+
+
 def checked(row: Row | None, columns: int) -> list[str]:
     """Return a row's values, NULL as "". Raises ValueError unless it has so many `columns`."""
     if row is None or len(row) != columns:

@@ -10,7 +10,7 @@ from lagless.core.gtid import MARIADB, MariaGtids, Stream, sequences
 from lagless.core.position import History
 from lagless.core.topology import Identity, Observation, Role
 from lagless.dialects.base import Heard, Row
-from lagless.dialects.gtid import WRITABLE_REPLICA, Gtid, checked, is_on, role_in
+from lagless.dialects.gtid import WRITABLE_REPLICA, Gtid, checked, is_on, refuse_demoted, role_in
 
 _POSITION = "@@global.log_bin, @@global.gtid_binlog_pos, @@global.gtid_binlog_state, @@global.gtid_slave_pos"
 # Uptime is counted in whole seconds from the start to this statement's own time, so the difference never wavers.
@@ -19,7 +19,7 @@ _STARTED = """\
 _PROBE = f"""\
 select {_POSITION}, @@global.log_slave_updates, @@global.read_only, @@global.server_id,
  concat_ws('/', @@global.server_id, @@hostname, @@port, {_STARTED})"""
-_CAPTURE = f"select {_POSITION}"
+_CAPTURE = f"select {_POSITION}, @@global.read_only"
 _CONFIG = """\
 select @@global.log_bin, @@global.log_slave_updates, @@global.read_only,
  concat_ws(',', @@global.gtid_binlog_pos, @@global.gtid_slave_pos)"""
@@ -74,7 +74,8 @@ class MariaDB(Gtid):
         """Take the last GTID of each domain, which stands for all before it; as the log's end, all that is known."""
         if row is None:
             return None
-        log_bin, last, state, applied = checked(row, 4)
+        log_bin, last, state, applied, read_only = checked(row, 5)
+        refuse_demoted(read_only)
         if not is_on(log_bin):
             return None
         history = History(MARIADB, 0, generation)

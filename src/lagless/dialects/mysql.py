@@ -11,7 +11,7 @@ from lagless.core.gtid import MYSQL, GtidSet, Interval, joined
 from lagless.core.position import History
 from lagless.core.topology import Identity, Observation, Role
 from lagless.dialects.base import Heard, Row
-from lagless.dialects.gtid import WRITABLE_REPLICA, Gtid, checked, is_on, role_in
+from lagless.dialects.gtid import WRITABLE_REPLICA, Gtid, checked, is_on, refuse_demoted, role_in
 
 # The order of the columns is the rule: a transaction shows its rows a moment before it is in gtid_executed, and is in
 # gtid_owned until then. Read in this order, the two hold all that anybody can have seen.
@@ -21,7 +21,7 @@ _STARTED = """\
 (select unix_timestamp() - variable_value from performance_schema.global_status where variable_name = 'Uptime')"""
 _PROBE = f"""\
 select {_POSITION}, @@global.read_only, @@global.super_read_only, concat_ws('/', @@server_uuid, {_STARTED})"""
-_CAPTURE = f"select {_POSITION}"
+_CAPTURE = f"select {_POSITION}, @@global.read_only"
 _SETTING = "(select max(variable_value) from performance_schema.global_variables where variable_name in ({}))"
 _CONFIG = f"""\
 select @@global.gtid_mode, @@global.log_bin, @@global.read_only,
@@ -67,7 +67,8 @@ class MySQL(Gtid):
         """Take all that can have been seen by now; None where transactions have no GTIDs."""
         if row is None:
             return None
-        owned, executed, gtid_mode, log_bin = checked(row, 4)
+        owned, executed, gtid_mode, log_bin, read_only = checked(row, 5)
+        refuse_demoted(read_only)
         held = _executed(executed, gtid_mode, generation)
         return held.merge(_owned(owned, held.history)) if held is not None and is_on(log_bin) else None
 
