@@ -117,13 +117,26 @@ class RoutingSession(Session):
             self._reading = None
             return engines.by_node[stay.node]
         node = known(engines.cluster, held) or choose(engines.cluster, held)
-        if engines in self._referred or (engines, node) in self._failed:
+        if engines in self._referred:
             node = self._primary(engines)
+        elif (engines, node) in self._failed:
+            node = self._another(engines, held)
         elif stay is not None and not stay.on_primary:
             node = self._stay_or_leave(engines, stay, node)
         self._reading = None if node == engines.cluster.topology.primary else (engines, node)
         self._keep(engines, held, node)
         return engines.by_node[node]
+
+    def _another(self, engines: Engines, held: Frame | None) -> str:
+        """Return a replica that this statement has not failed on; a node may look well again before it is."""
+        for _ in range(_ATTEMPTS):
+            footprint = footprint_in(engines.name)
+            if footprint is not None:
+                footprint.abandon()
+            node = choose(engines.cluster, held)
+            if (engines, node) not in self._failed:
+                return node
+        return self._primary(engines)
 
     def _stay_or_leave(self, engines: Engines, stay: Stay, node: str) -> str:
         """Return where a transaction that reads a replica goes on: there, or on the primary.
