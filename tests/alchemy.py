@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+import pytest
+from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import String
@@ -163,3 +164,21 @@ def empty(world: World) -> None:
     Base.metadata.drop_all(primary)
     Base.metadata.create_all(primary)
     primary.dispose()
+
+
+def only(*drivers: str) -> Any:
+    """Run a test with these drivers."""
+    return pytest.mark.parametrize("world", drivers, indirect=True)
+
+
+def notes(db: Any) -> int:
+    """Read how many notes there are, in a transaction of its own."""
+    found = db.scalar(select(func.count()).select_from(Note))
+    db.rollback()
+    return found
+
+
+def add(db: Any) -> None:
+    """Write a note."""
+    db.add(Note(text="a"))
+    db.commit()

@@ -23,7 +23,7 @@ import lagless
 import lagless.asgi
 import lagless.settling
 import lagless.sqlalchemy
-from alchemy import Note, World
+from alchemy import Note, World, add, notes, only
 from lagless import ConfigurationError
 from lagless.context import current
 from lagless.core.gtid import History, MariaGtids
@@ -38,27 +38,9 @@ ONE_PREFERRED = {"balancer": "weighted", "weights": {"replica2": 1e-9}}
 """Options by which reads go to the first replica, unless it cannot serve."""
 
 
-def only(*drivers: str) -> Any:
-    """Run a test with these drivers."""
-    return pytest.mark.parametrize("world", drivers, indirect=True)
-
-
 SYNC = only("postgresql+psycopg", "mysql+pymysql")
 PSYCOPG = only("postgresql+psycopg")
 PYMYSQL = only("mysql+pymysql")
-
-
-def notes(db: Any) -> int:
-    """Read how many notes there are, in a transaction of its own."""
-    found = db.scalar(select(func.count()).select_from(Note))
-    db.rollback()
-    return found
-
-
-def add(db: Any) -> None:
-    """Write a note."""
-    db.add(Note(text="a"))
-    db.commit()
 
 
 def stored(world: World) -> int:

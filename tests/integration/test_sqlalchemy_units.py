@@ -18,7 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scop
 
 import lagless
 import lagless.sqlalchemy
-from alchemy import Note, World, hear
+from alchemy import Note, World, add, hear, notes, only
 from lagless import Reason
 from lagless.context import current
 from routing import until
@@ -26,27 +26,9 @@ from routing import until
 REPLICAS = {"replica1", "replica2"}
 
 
-def only(*drivers: str) -> Any:
-    """Run a test with these drivers."""
-    return pytest.mark.parametrize("world", drivers, indirect=True)
-
-
 SYNC = only("postgresql+psycopg", "mysql+pymysql")
 ASYNC = only("postgresql+asyncpg async", "mysql+aiomysql async")
 PSYCOPG = only("postgresql+psycopg")
-
-
-def notes(db: Any) -> int:
-    """Read how many notes there are, in a transaction of its own."""
-    found = db.scalar(select(func.count()).select_from(Note))
-    db.rollback()
-    return found
-
-
-def add(db: Any) -> None:
-    """Write a note."""
-    db.add(Note(text="a"))
-    db.commit()
 
 
 # -- several sessions, threads, tasks
