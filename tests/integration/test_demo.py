@@ -21,6 +21,7 @@ from lagless.demo.server import HOST, serve
 from lagless.demo.stacks import stack_for
 from lagless.demo.verdict import SHARE
 from lagless.testing import PostgresCluster, mariadb
+from lagless.testing.pytest_plugin import require
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,8 +75,8 @@ def test_lagless_keeps_its_promise(tmp_path: Path) -> None:
 @pytest.mark.parametrize("database", DatabaseName)
 def test_lagless_keeps_its_promise_under_fastapi(tmp_path: Path, database: DatabaseName) -> None:
     """Over asynchronous SQLAlchemy, on each database."""
-    if database is DatabaseName.MARIADB and (why := mariadb.available()):
-        pytest.skip(why)
+    if database is DatabaseName.MARIADB:
+        require(mariadb.available())
     chosen = ("--stack", "fastapi", "--database", database)
     result = demo(tmp_path / "result.json", RoutingPolicy.LAGLESS, *chosen, "--seconds", "6", "--clients", "8")
     assert_kept(*result)

@@ -31,6 +31,7 @@ from lagless.drivers.pymysql import PyMySQLProbe, TrackedConnection
 from lagless.monitor import Probe
 from lagless.testing import MariaDBCluster, PostgresCluster
 from lagless.testing.mariadb import available
+from lagless.testing.pytest_plugin import require
 
 POSTGRESQL = {
     "psycopg": lambda params: PsycopgProbe(params),
@@ -73,8 +74,7 @@ def postgres() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def mariadb() -> Iterator[Any]:
     """A MariaDB server."""
-    if reason := available():
-        pytest.skip(reason)
+    require(available())
     with MariaDBCluster(replicas=0) as cluster:
         cluster.primary.execute(f"create table {cluster.database}.note (id int primary key auto_increment)")
         yield cluster.primary
@@ -373,8 +373,7 @@ def test_a_server_frozen_behind_tls_costs_the_timeout(driver: str, behind_tls: T
 @pytest.fixture(scope="module")
 def mariadb_tls(certificate: Path) -> Iterator[Any]:
     """A MariaDB server that speaks TLS to whoever asks."""
-    if reason := available():
-        pytest.skip(reason)
+    require(available())
     files = {"ssl_cert": certificate / "certificate.pem", "ssl_key": certificate / "key.pem"}
     with MariaDBCluster(replicas=0, settings=files) as cluster:
         yield cluster.primary

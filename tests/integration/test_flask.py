@@ -23,6 +23,7 @@ from lagless.context import current
 from lagless.flask import Lagless, primary, replica
 from lagless.testing import MariaDBCluster
 from lagless.testing.mariadb import available
+from lagless.testing.pytest_plugin import require
 from routing import until
 
 REPLICAS = {"replica1", "replica2"}
@@ -392,8 +393,7 @@ def test_post_redirect_get(world: World) -> None:
 
 def test_post_redirect_get_on_mariadb() -> None:
     """The same on MariaDB."""
-    if why := available():
-        pytest.skip(why)
+    require(available())
     with MariaDBCluster(replicas=2) as servers:
         servers.create_database("flask_users")
         servers.wait_replayed()
